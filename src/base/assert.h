@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* Programming faults end the program; what a peer, the kernel or an operator does never gets here.
+ */
+#ifndef TD_BASE_ASSERT_H
+#define TD_BASE_ASSERT_H
+
+/* Defined by each program (and by the tests): reports and aborts. */
+_Noreturn void td_assert_failed(const char *file, int line);
+
+#define td_assert(condition) ((condition) ? (void)0 : td_assert_failed(__FILE_NAME__, __LINE__))
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * Data paths: what moves Ethernet frames between a tunnel's interface and its UDP flow.
+ *
+ * A back-end is a const table of functions. It reads all UDP sockets that it was given, keeps the
+ * data packets and hands control datagrams to its host, so that it may batch as it likes.
+ * Operations on tunnels are asynchronous: they return nothing and end with exactly one
+ * host->done(), possibly before they return, with 0 or -errno. Everything runs in the loop's
+ * thread.
+ *
+ * A back-end touches nothing that it has not made itself, and removes all of that when it is
+ * closed.
+ */
+#ifndef TD_DATAPATH_DATAPATH_H
+#define TD_DATAPATH_DATAPATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "core/session_info.h"
+#include "sys/loop.h"
+#include "sys/udp.h"
+
+struct td_datapath_host {
+	/* A control datagram arrived. bytes are valid during the call. */
+	void (*control)(void *ctx, const struct td_flow *flow, const uint8_t *bytes, size_t size);
+	void (*done)(void *ctx, struct td_handle handle, uint32_t sequence, int err);
+	/* The interface was deleted by another hand; destroy() is still to be called. */
+	void (*lost)(void *ctx, struct td_handle handle);
+	/* After send() said -EAGAIN: it can be tried again. */
+	void (*writable)(void *ctx);
+	void *ctx;
+};
+
+struct td_datapath_setup {
+	struct td_loop *loop;
+	struct td_datapath_host host;
+	uint32_t max_tunnels; /* handles have an index below this */
+};
+
+struct td_tunnel_stats {
+	struct td_handle handle;
+	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes; /* rx: from the peer */
+	uint64_t rx_errors, tx_errors;
+};
+
+struct td_datapath; /* each back-end has its own */
+
+struct td_datapath_ops {
+	const char *name; /* "kernel", "tap" */
+
+	/* Self-test: makes and removes a throw-away tunnel. 0, or -errno and a sentence that names
+	 * what is missing and the remedy. */
+	int (*probe)(char *why, size_t size);
+
+	int (*open)(struct td_datapath **dp, const struct td_datapath_setup *setup);
+	void (*close)(struct td_datapath *dp);
+
+	/* Begins to read this socket; it stays the caller's, who keeps it open until close() or
+	 * forget(). */
+	int (*listen)(struct td_datapath *dp, struct td_udp *udp);
+	void (*forget)(struct td_datapath *dp, struct td_udp *udp);
+
+	/* Makes tunnel and interface (down, MTU set) as info says, for the flow info->flow on the
+	 * socket udp. */
+	void (*create)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
+		       const struct td_session_info *info, struct td_udp *udp);
+	/* Takes over what an earlier process made and keep_fd() had kept; owns fd from now on. */
+	int (*adopt)(struct td_datapath *dp, struct td_handle handle,
+		     const struct td_session_info *info, struct td_udp *udp, int fd);
+	void (*set_mtu)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
+			uint16_t mtu);
+	/* Data goes to, and is accepted from, this flow from now on. */
+	void (*set_peer)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
+			 const struct td_flow *flow);
+	void (*destroy)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence);
+
+	/* Sends a control datagram, of a tunnel or (handle none) of a flow without one. As
+	 * td_udp_send(). */
+	int (*send)(struct td_datapath *dp, struct td_handle handle, const struct td_flow *flow,
+		    const uint8_t *bytes, size_t size);
+	/* The descriptor that keeps the tunnel alive, -1 if there is none; stays the back-end's. */
+	int (*keep_fd)(struct td_datapath *dp, struct td_handle handle);
+	/* All tunnels at once; returns how many of up to count were written. */
+	size_t (*stats)(struct td_datapath *dp, struct td_tunnel_stats *stats, size_t count);
+};
+
+extern const struct td_datapath_ops td_datapath_kernel;
+extern const struct td_datapath_ops td_datapath_tap;
+
+enum td_datapath_choice {
+	TD_DATAPATH_AUTO,
+	TD_DATAPATH_KERNEL,
+	TD_DATAPATH_TAP,
+};
+
+/*
+ * Probes and picks a back-end. auto: kernel if its probe passes, else TAP. why then says, in one
+ * line for the log, which one and why; on error (-errno) it is the sentence for the operator.
+ */
+int td_datapath_choose(enum td_datapath_choice choice, const struct td_datapath_ops **ops,
+		       char *why, size_t size) __attribute__((warn_unused_result));
+
+#endif
