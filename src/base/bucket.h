@@ -4,6 +4,7 @@
  *
  * Kept as the point in time from which on the bucket is full (the "theoretical arrival time" of
  * GCRA): 8 bytes a bucket, no drift, and an all-zero bucket is a full one.
+ * Points in time are never negative here.
  */
 #ifndef TD_BASE_BUCKET_H
 #define TD_BASE_BUCKET_H

@@ -30,8 +30,9 @@ struct td_reader td_reader_init(const void *bytes, size_t size);
 uint8_t td_read_u8(struct td_reader *r);
 uint16_t td_read_u16(struct td_reader *r);
 uint32_t td_read_u32(struct td_reader *r);
+/* All of them, or zeros. */
 void td_read_bytes(struct td_reader *r, void *to, size_t size);
-/* A reader over the next size bytes, which r skips; a failed one when they are not there. */
+/* A reader over the next size bytes, which r skips; both fail when they are not there. */
 struct td_reader td_read_sub(struct td_reader *r, size_t size);
 
 struct td_writer td_writer_init(void *bytes, size_t capacity);

@@ -8,6 +8,8 @@
  *
  *	for (it = td_index_find(&ix, hash); it.number != TD_INDEX_NONE; it = td_index_next(&ix, it))
  *		if (key of pool[it.number] matches) …
+ *
+ * Adding and removing make positions invalid.
  */
 #ifndef TD_BASE_INDEX_H
 #define TD_BASE_INDEX_H

@@ -23,7 +23,8 @@ bool td_ifname_valid(const char *name);
 size_t td_text_u32(char to[static 11], uint32_t value);
 
 #define TD_ADDR_TEXT 64
-/* "192.0.2.1:8942" or "[2001:db8::1%3]:8942"; the address alone when with_port is false. */
+/* "192.0.2.1:8942" or "[2001:db8::1%3]:8942"; the address alone, without
+ * brackets, when with_port is false; "-" for TD_FAMILY_NONE. */
 void td_addr_text(char to[static TD_ADDR_TEXT], const struct td_addr *addr, bool with_port);
 
 #endif

@@ -29,7 +29,7 @@ void td_timers_init(struct td_timers *timers, struct td_timer **heap, uint32_t c
 
 /* Starts the timer, or moves it when it runs already. Starting it for TD_NEVER stops it.
  * Asserts that there is a place. */
-void td_timer_start(struct td_timers *timers, struct td_timer *timer, struct td_time at);
+void td_timer_start(struct td_timers *timers, struct td_timer *timer, struct td_time when);
 void td_timer_stop(struct td_timers *timers, struct td_timer *timer);
 
 static inline bool td_timer_running(const struct td_timer *timer)
