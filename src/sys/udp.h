@@ -39,9 +39,13 @@ socklen_t td_addr_to_sockaddr(const struct td_addr *addr, struct sockaddr_storag
 /* A socket bound to local; ifname: SO_BINDTODEVICE, or NULL. 0 or -errno. */
 int td_udp_listen(struct td_udp *udp, const struct td_addr *local, const char *ifname)
 	__attribute__((warn_unused_result));
-/* A socket with a fresh port, connected to peer. -ENETUNREACH and -EHOSTUNREACH: no route now. */
-int td_udp_connect(struct td_udp *udp, const struct td_addr *peer, const char *ifname)
-	__attribute__((warn_unused_result));
+/*
+ * A socket with a fresh port, connected to peer; bound to the address local, or (NULL, or of no
+ * family) to the one that the route chooses. -ENETUNREACH, -EHOSTUNREACH: no route now;
+ * -EADDRNOTAVAIL: this host does not have local now; -EAFNOSUPPORT: local is of the other family.
+ */
+int td_udp_connect(struct td_udp *udp, const struct td_addr *peer, const struct td_addr *local,
+		   const char *ifname) __attribute__((warn_unused_result));
 void td_udp_close(struct td_udp *udp);
 
 /*
