@@ -104,7 +104,10 @@ int td_msg_parse(struct td_msg *msg, enum td_sender from, const uint8_t *bytes, 
 
 /*
  * Writes a message, padded to TD_MSG_MIN_SIZE (PMTUD: to msg->size). Returns its size, 0 when it
- * does not fit in capacity, which is a fault of the caller's for every type but PMTUD.
+ * does not fit in capacity or a payload's 255 bytes, which is a fault of the caller's for every
+ * type but PMTUD. ERROR with TD_ERROR_NONE carries no reason, which deployed brokers ignore: give
+ * one. TUNNEL carries features when it has any that are not 0. Asserts that the sender may send the
+ * type.
  */
 size_t td_msg_put(const struct td_msg *msg, enum td_sender from, uint8_t *to, size_t capacity);
 
