@@ -36,7 +36,7 @@ uint16_t td_read_u16(struct td_reader *r)
 {
 	const uint8_t *from = take(r, 2);
 
-	return from ? (uint16_t)(from[0] << 8 | from[1]) : 0;
+	return from ? (uint16_t)((unsigned int)from[0] << 8 | from[1]) : 0;
 }
 
 uint32_t td_read_u32(struct td_reader *r)
