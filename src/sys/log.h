@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-/* Log lines: to syslog, to stderr, or to both. One call, one line; never more than 1 kB of it. */
+/*
+ * Log lines: to syslog, to stderr, or to both. One call, one line; never more than 1 kB of it.
+ * Logging never waits: a line that the system's logger or the reader of stderr does not take is
+ * lost. Both ends are opened once and work after privileges were dropped.
+ */
 #ifndef TD_SYS_LOG_H
 #define TD_SYS_LOG_H
 

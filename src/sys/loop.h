@@ -48,7 +48,11 @@ void td_loop_del(struct td_loop *loop, struct td_watch *watch);
 int td_loop_run(struct td_loop *loop) __attribute__((warn_unused_result));
 void td_loop_stop(struct td_loop *loop);
 
-/* Signals as events: blocks SIGTERM, SIGINT, … and calls back from the loop. */
+/*
+ * Signals as events: blocks SIGTERM, SIGINT, … and calls back from the loop. SIGPIPE is ignored
+ * from then on and SIGCHLD back at its default, whatever was inherited. One signal per loop
+ * iteration.
+ */
 struct td_signals {
 	struct td_watch watch;
 	void (*received)(struct td_signals *signals, int signo);
@@ -63,11 +67,15 @@ void td_signals_reset(void);
 /* A child process as an event (pidfd). */
 struct td_child {
 	struct td_watch watch;
-	pid_t pid;
-	void (*ended)(struct td_child *child,
-		      int status); /* as of waitpid(); reaped, watch removed */
+	struct td_loop *loop;
+	pid_t pid; /* 0: none */
+	/* status: as of waitpid(), -1 if it was lost; reaped, watch removed */
+	void (*ended)(struct td_child *child, int status);
 };
+/* On error (-errno; no descriptor left, kernel before 5.3) the child is still the caller's. */
 int td_child_watch(struct td_child *child, struct td_loop *loop, pid_t pid)
 	__attribute__((warn_unused_result));
+/* SIGKILL, reaped, watch removed; ended() is not called. Does nothing when there is none. */
+void td_child_kill(struct td_child *child);
 
 #endif

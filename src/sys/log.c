@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * syslog(3) would do, were it not for its blocking socket: a system logger that hangs must not
+ * take the tunnels with it. So this speaks to /dev/log itself, in the format of RFC 3164 §4.1.
+ */
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sys/log.h"
+
+#define LINE_MAX_BYTES  1024
+#define FACILITY_DAEMON (3 << 3)
+
+static struct {
+	const char *ident;
+	int fd; /* to the system's logger */
+	bool to_stderr;
+	enum td_log_level level;
+} logger = { .fd = -1, .to_stderr = true, .level = TD_LOG_INFO };
+
+static void connect_syslog(void)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+
+	if (logger.fd < 0)
+		logger.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (logger.fd >= 0)
+		(void)connect(logger.fd, (struct sockaddr *)&to, sizeof(to));
+}
+
+void td_log_open(const char *ident, bool to_stderr, enum td_log_level level)
+{
+	if (logger.fd >= 0)
+		close(logger.fd);
+	logger.fd = -1;
+	logger.ident = ident;
+	logger.to_stderr = to_stderr;
+	logger.level = level;
+	if (ident)
+		connect_syslog();
+}
+
+bool td_log_enabled(enum td_log_level level)
+{
+	return level <= logger.level;
+}
+
+static void write_syslog(enum td_log_level level, char *text, size_t size)
+{
+	char head[96], stamp[20] = "";
+	time_t now = time(NULL);
+	struct tm tm;
+	int head_len;
+
+	if (localtime_r(&now, &tm))
+		strftime(stamp, sizeof(stamp), "%b %e %T", &tm);
+	head_len = snprintf(head, sizeof(head), "<%d>%s %.40s[%d]: ", FACILITY_DAEMON | level,
+			    stamp, logger.ident, getpid());
+
+	struct iovec iov[] = { { head, (size_t)head_len }, { text, size } };
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+
+	if (sendmsg(logger.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return;
+	connect_syslog(); /* it was restarted, or starts only now */
+	(void)sendmsg(logger.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static const char *level_name(enum td_log_level level)
+{
+	switch (level) {
+	case TD_LOG_ERROR:
+		return "ERROR ";
+	case TD_LOG_WARNING:
+		return "WARNING ";
+	case TD_LOG_NOTICE:
+		return "NOTICE ";
+	case TD_LOG_INFO:
+		return "INFO ";
+	case TD_LOG_DEBUG:
+		return "DEBUG ";
+	}
+	return "";
+}
+
+static void write_stderr(enum td_log_level level, char *text, size_t size)
+{
+	struct pollfd room = { .fd = STDERR_FILENO, .events = POLLOUT };
+	char *name = (char *)level_name(level); /* an iovec knows no const */
+	struct iovec iov[] = { { name, strlen(name) }, { text, size }, { (char[]){ '\n' }, 1 } };
+
+	/* One call, so that lines of several processes do not mix. */
+	if (poll(&room, 1, 0) == 1 && writev(STDERR_FILENO, iov, 3) < 0)
+		return;
+}
+
+void td_log(enum td_log_level level, const char *format, ...)
+{
+	char text[LINE_MAX_BYTES];
+	va_list args;
+	int length;
+	size_t size;
+
+	if (!td_log_enabled(level))
+		return;
+	va_start(args, format);
+	length = vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (length < 0)
+		return;
+	size = (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1;
+	for (size_t i = 0; i < size; i++) {
+		if (text[i] < 0x20 || text[i] > 0x7e) /* also what makes a second line */
+			text[i] = '?';
+	}
+	if (logger.ident)
+		write_syslog(level, text, size);
+	if (logger.to_stderr)
+		write_stderr(level, text, size);
+}
