@@ -6,7 +6,9 @@
  * data packets and hands control datagrams to its host, so that it may batch as it likes.
  * Operations on tunnels are asynchronous: they return nothing and end with exactly one
  * host->done(), possibly before they return, with 0 or -errno. Everything runs in the loop's
- * thread.
+ * thread. A host's function may call any operation but close().
+ *
+ * A tunnel whose udp is connected uses that socket's own addresses, whatever info->flow says.
  *
  * A back-end touches nothing that it has not made itself, and removes all of that when it is
  * closed.
@@ -44,6 +46,14 @@ struct td_tunnel_stats {
 	struct td_handle handle;
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes; /* rx: from the peer */
 	uint64_t rx_errors, tx_errors;
+};
+
+/* Datagrams that were dropped without a word, since open(). */
+struct td_datapath_counters {
+	uint64_t rx_malformed;    /* neither a control message nor an L2TPv3 data packet */
+	uint64_t rx_truncated;    /* larger than any frame of ours */
+	uint64_t rx_unknown_flow; /* data from a flow that has no tunnel */
+	uint64_t rx_bad_session;  /* data for another session id than its flow's */
 };
 
 struct td_datapath; /* each back-end has its own */
@@ -85,6 +95,8 @@ struct td_datapath_ops {
 	int (*keep_fd)(struct td_datapath *dp, struct td_handle handle);
 	/* All tunnels at once; returns how many of up to count were written. */
 	size_t (*stats)(struct td_datapath *dp, struct td_tunnel_stats *stats, size_t count);
+	/* Valid until close(). The kernel back-end sees only what the kernel did not take. */
+	const struct td_datapath_counters *(*counters)(const struct td_datapath *dp);
 };
 
 extern const struct td_datapath_ops td_datapath_kernel;

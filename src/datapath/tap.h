@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * Inside the TAP back-end: tap.c has the tunnels, tap_io.c moves their frames, tap_dev.c makes
+ * their interfaces.
+ */
+#ifndef TD_DATAPATH_TAP_H
+#define TD_DATAPATH_TAP_H
+
+#include <sys/epoll.h>
+
+#include "base/index.h"
+#include "datapath/flow_hash.h"
+#include "datapath/ports.h"
+#include "sys/rtnl.h"
+
+/* Frames from one TAP in its turn, and TAPs in one iteration of the loop. */
+#define TD_TAP_FRAMES 8
+#define TD_TAP_TURNS  32
+
+struct td_tap_tunnel {
+	struct td_handle handle; /* none: the place is free */
+	int fd;                  /* of the TAP; -1: it was deleted by another hand */
+	uint32_t hash;           /* of flow */
+	struct td_port *port;    /* NULL: that socket is closed */
+	struct td_flow flow;
+	uint32_t session_id, peer_session_id;
+	struct td_tunnel_stats stats;
+};
+
+struct td_datapath {
+	struct td_ports ports;
+	struct td_watch watch; /* of the epoll instance that has all TAPs */
+	struct td_rtnl rtnl;
+	struct td_flow_key key;
+	struct td_index flows;
+	struct td_index_cell *cells;
+	struct td_tap_tunnel *tunnels;
+	uint32_t max_tunnels;
+	/* Whose turn it is: TAPs that are readable, and how far we are with them. */
+	struct epoll_event turns[TD_TAP_TURNS];
+	int turn_count, turn;
+	unsigned frames; /* of the current turn */
+	/* The packet that found the socket full. */
+	struct td_handle held_by;
+	size_t held_bytes;
+	uint8_t packet[TD_L2TP_HEADER + TD_FRAME_MAX + 1]; /* the last byte: frame too long */
+};
+
+/* tap.c */
+struct td_tap_tunnel *td_tap_find(const struct td_datapath *dp, const struct td_flow *flow);
+struct td_tap_tunnel *td_tap_get(const struct td_datapath *dp, struct td_handle handle);
+/* The interface is gone; tells the host. */
+void td_tap_lost(struct td_datapath *dp, struct td_tap_tunnel *t);
+
+/* tap_io.c */
+int td_tap_watch(struct td_datapath *dp, const struct td_tap_tunnel *t)
+	__attribute__((warn_unused_result));
+void td_tap_ready(struct td_watch *watch, uint32_t events);
+void td_tap_data(struct td_ports *ports, const struct td_datagram *datagram);
+void td_tap_pause(struct td_ports *ports);
+void td_tap_resume(struct td_ports *ports);
+
+/* tap_dev.c: a TAP's descriptor, or -errno; -EEXIST: there is an interface of that name. */
+int td_tap_device_open(const char *ifname) __attribute__((warn_unused_result));
+/* Is this a TAP's descriptor, and which interface is it now? 0 or -errno. */
+int td_tap_device_name(int fd, char ifname[static TD_IFNAME_SIZE])
+	__attribute__((warn_unused_result));
+int td_tap_probe(char *why, size_t size) __attribute__((warn_unused_result));
+
+#endif

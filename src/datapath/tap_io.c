@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * Frames between TAPs and UDP sockets.
+ *
+ * All TAPs are in an epoll instance of their own, which the loop sees as one descriptor. It names
+ * up to TD_TAP_TURNS readable TAPs at once, each has one turn of up to TD_TAP_FRAMES frames, then
+ * everybody else in the loop has theirs. The kernel puts those that are still readable at the end
+ * of its list, so that is a round robin. When the UDP socket is full, one packet is held back, the
+ * instance is watched no more, and the turns stay where they are until resume(): then the same TAP
+ * finishes its turn. So a socket that is always full serves all TAPs alike, too.
+ *
+ * Offloads and batches come here: read several frames per turn into one buffer, hand them to
+ * the port at once. Nothing outside this file knows that it is one at a time.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "datapath/tap.h"
+
+int td_tap_watch(struct td_datapath *dp, const struct td_tap_tunnel *t)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN,
+		.data.u64 = (uint64_t)t->handle.generation << 32 | t->handle.index,
+	};
+
+	return epoll_ctl(dp->watch.fd, EPOLL_CTL_ADD, t->fd, &event) < 0 ? -errno : 0;
+}
+
+/* The tunnel of a turn; NULL when it is gone since the turn was given. */
+static struct td_tap_tunnel *owner(const struct td_datapath *dp, const struct epoll_event *turn)
+{
+	const struct td_handle handle = {
+		.index = (uint32_t)turn->data.u64,
+		.generation = (uint32_t)(turn->data.u64 >> 32),
+	};
+	struct td_tap_tunnel *t = td_tap_get(dp, handle);
+
+	return t && t->fd >= 0 ? t : NULL;
+}
+
+/* Returns -EAGAIN when the socket is full; anything else is done with, sent or lost. */
+static int send_packet(struct td_tap_tunnel *t, const uint8_t *packet, size_t size)
+{
+	int err = t->port ? td_port_send(t->port, &t->flow, packet, size) : -ENOTCONN;
+
+	if (err == 0) {
+		t->stats.tx_packets++;
+		t->stats.tx_bytes += size - TD_L2TP_HEADER;
+	} else if (err != -EAGAIN) {
+		t->stats.tx_errors++;
+	}
+	return err;
+}
+
+static int forward(struct td_datapath *dp, struct td_tap_tunnel *t, size_t frame_bytes)
+{
+	const size_t size = TD_L2TP_HEADER + frame_bytes;
+	int err;
+
+	if (frame_bytes > TD_FRAME_MAX) {
+		t->stats.tx_errors++;
+		return 0;
+	}
+	td_l2tp_put(dp->packet, t->peer_session_id);
+	err = send_packet(t, dp->packet, size);
+	if (err == -EAGAIN) {
+		dp->held_by = t->handle;
+		dp->held_bytes = size;
+	}
+	return err;
+}
+
+/* Returns -EAGAIN when the socket is full. */
+static int serve(struct td_datapath *dp, struct td_tap_tunnel *t, uint32_t events)
+{
+	if (events & (EPOLLERR | EPOLLHUP)) {
+		td_tap_lost(dp, t);
+		return 0;
+	}
+	while (dp->frames < TD_TAP_FRAMES) {
+		ssize_t got = read(t->fd, dp->packet + TD_L2TP_HEADER,
+				   sizeof(dp->packet) - TD_L2TP_HEADER);
+
+		if (got < 0) {
+			/* Whatever else it says would be said for ever. */
+			if (errno != EAGAIN && errno != EINTR)
+				td_tap_lost(dp, t);
+			return 0;
+		}
+		dp->frames++;
+		if (forward(dp, t, (size_t)got) == -EAGAIN)
+			return -EAGAIN;
+	}
+	return 0;
+}
+
+void td_tap_ready(struct td_watch *watch, uint32_t events)
+{
+	struct td_datapath *dp =
+		(struct td_datapath *)((char *)watch - offsetof(struct td_datapath, watch));
+
+	(void)events;
+	/* The loop may have fetched this event before the socket was full. */
+	if (dp->ports.full > 0)
+		return;
+	if (dp->turn >= dp->turn_count) {
+		dp->turn_count = epoll_wait(watch->fd, dp->turns, TD_TAP_TURNS, 0);
+		dp->turn = 0;
+	}
+	for (; dp->turn < dp->turn_count; dp->turn++) {
+		const struct epoll_event *turn = &dp->turns[dp->turn];
+		struct td_tap_tunnel *t = owner(dp, turn);
+
+		if (t && serve(dp, t, turn->events) == -EAGAIN)
+			return;
+		dp->frames = 0;
+	}
+}
+
+void td_tap_pause(struct td_ports *ports)
+{
+	struct td_datapath *dp = (struct td_datapath *)ports;
+
+	(void)!td_loop_change(ports->loop, &dp->watch, 0);
+}
+
+void td_tap_resume(struct td_ports *ports)
+{
+	struct td_datapath *dp = (struct td_datapath *)ports;
+	struct td_tap_tunnel *t = td_tap_get(dp, dp->held_by);
+
+	if (t && send_packet(t, dp->packet, dp->held_bytes) == -EAGAIN)
+		return;
+	dp->held_by = TD_NO_HANDLE;
+	(void)!td_loop_change(ports->loop, &dp->watch, EPOLLIN);
+}
+
+void td_tap_data(struct td_ports *ports, const struct td_datagram *datagram)
+{
+	struct td_datapath *dp = (struct td_datapath *)ports;
+	uint32_t session_id;
+	size_t header = td_l2tp_parse(datagram->bytes, datagram->size, &session_id);
+	struct td_tap_tunnel *t;
+	ssize_t written;
+
+	if (header == 0) {
+		ports->counters.rx_malformed++;
+		return;
+	}
+	t = td_tap_find(dp, &datagram->flow);
+	if (!t) {
+		ports->counters.rx_unknown_flow++;
+		return;
+	}
+	if (session_id != t->session_id) {
+		ports->counters.rx_bad_session++;
+		return;
+	}
+	/* It fails when the interface is down, or full: the frame is lost, as on any wire. */
+	written = write(t->fd, datagram->bytes + header, datagram->size - header);
+	if (written < 0) {
+		t->stats.rx_errors++;
+		return;
+	}
+	t->stats.rx_packets++;
+	t->stats.rx_bytes += (size_t)written;
+}
