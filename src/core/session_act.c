@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * What a session asks of the shell, one thing at a time, and what becomes of the results. An action
+ * of the data path and a hook may be under way at the same time, two of either never.
+ */
+#include <errno.h>
+
+#include "core/engine_impl.h"
+
+#define DESTROY_TRIES 3
+#define DESTROY_PAUSE TD_SECONDS(1)
+
+static bool path_action(struct session *s, struct td_action *action)
+{
+	if (s->path_sequence != 0 || s->path_begun)
+		return false;
+	switch (s->state) {
+	case SESSION_CREATING:
+		action->kind = TD_ACTION_CREATE;
+		s->path_begun = true;
+		break;
+	case SESSION_UP:
+		if (s->mtu_wanted != s->info.mtu) {
+			action->kind = TD_ACTION_SET_MTU;
+			s->mtu_before = s->info.mtu;
+			s->info.mtu = s->mtu_wanted;
+		} else if (s->rate_wanted != s->rate_asked) {
+			action->kind = TD_ACTION_SET_RATE;
+			s->rate_asked = action->rate_kbps = s->rate_wanted;
+		} else {
+			return false;
+		}
+		break;
+	case SESSION_DESTROYING:
+		action->kind = TD_ACTION_DESTROY;
+		s->path_begun = true;
+		break;
+	case SESSION_FREE:
+	case SESSION_ABANDONED:
+	case SESSION_CLOSING:
+	case SESSION_DOWN:
+		return false;
+	}
+	s->path_action = action->kind;
+	action->sequence = s->path_sequence = ++s->sequence;
+	return true;
+}
+
+static bool hook_action(struct session *s, struct td_action *action)
+{
+	static const enum td_hook order[] = { TD_HOOK_UP, TD_HOOK_MTU_CHANGED, TD_HOOK_PRE_DOWN,
+					      TD_HOOK_DOWN };
+
+	if (s->hook_sequence != 0 || (s->send & SEND_TUNNEL))
+		return false;
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		const enum td_hook hook = order[i];
+
+		if (!(s->hooks_due & DUE(hook)))
+			continue;
+		if (hook == TD_HOOK_DOWN && s->state != SESSION_DOWN)
+			return false;
+		s->hooks_due &= (uint8_t)~DUE(hook);
+		s->hook_running = hook;
+		action->kind = TD_ACTION_HOOK;
+		action->hook = hook;
+		action->old_mtu = s->hook_old_mtu;
+		action->sequence = s->hook_sequence = ++s->sequence;
+		s->notes |= NOTE_CHANGED;
+		return true;
+	}
+	return false;
+}
+
+static bool note_action(struct td_engine *e, struct session *s, struct td_action *action)
+{
+	if (s->notes & NOTE_UP) {
+		s->notes &= (uint8_t)~NOTE_UP;
+		action->kind = TD_ACTION_UP;
+	} else if (s->notes & NOTE_DOWN) {
+		s->notes &= (uint8_t)~NOTE_DOWN;
+		action->kind = TD_ACTION_DOWN;
+		action->end = s->end;
+		action->err = s->err;
+	} else if ((s->notes & NOTE_FREED) && s->send == 0) {
+		s->notes = 0;
+		action->kind = TD_ACTION_FREED;
+		e->used--;
+		td_engine_append(&e->free_sessions, &e->sessions[0].idle, sizeof(*s),
+				 action->handle.index);
+	} else if ((s->notes & NOTE_CHANGED) && s->state != SESSION_FREE) {
+		s->notes &= (uint8_t)~NOTE_CHANGED;
+		action->kind = TD_ACTION_CHANGED;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+bool td_session_action(struct td_engine *e, struct session *s, struct td_action *action,
+		       struct td_time now)
+{
+	(void)now;
+	action->handle = td_session_handle(e, s);
+	action->session = &s->info;
+	return path_action(s, action) || hook_action(s, action) || note_action(e, s, action);
+}
+
+static void mtu_is_set(struct td_engine *e, struct session *s)
+{
+	if (!(s->hooks_due & DUE(TD_HOOK_MTU_CHANGED)))
+		s->hook_old_mtu = s->mtu_before;
+	s->hooks_due &= (uint8_t)~DUE(TD_HOOK_MTU_CHANGED);
+	if (s->hook_old_mtu != s->info.mtu)
+		td_session_want_hook(e, s, TD_HOOK_MTU_CHANGED);
+	td_session_note(e, s, NOTE_CHANGED);
+}
+
+static void created(struct td_engine *e, struct session *s, int err, struct td_time now)
+{
+	if (err == 0 && s->state == SESSION_CREATING) {
+		td_session_enter(e, s, SESSION_UP, now);
+		e->counters.established++;
+		td_session_note(e, s, NOTE_UP);
+		td_session_send(e, s, SEND_TUNNEL | (e->config.fixed_mtu ? SEND_NOTIFY : 0));
+		td_session_want_hook(e, s, TD_HOOK_UP);
+	} else if (err == 0) {
+		td_session_enter(e, s, SESSION_DESTROYING, now); /* nobody wants it any more */
+	} else if (s->state == SESSION_CREATING) {
+		td_session_note_end(e, s, TD_END_FAILED, err);
+		td_admission_refuse(e, s, now);
+		s->path_begun = false; /* there is nothing to remove */
+		td_session_close(e, s, TD_END_FAILED, TD_ERROR_NONE, now);
+	} else {
+		td_session_enter(e, s, SESSION_DOWN, now);
+	}
+}
+
+static void destroyed(struct td_engine *e, struct session *s, int err, struct td_time now)
+{
+	if (err != 0 && err != -ENODEV && ++s->destroy_tries < DESTROY_TRIES) {
+		s->retry_at = td_time_add(now, DESTROY_PAUSE);
+		td_session_rearm(e, s);
+		return;
+	}
+	td_session_enter(e, s, SESSION_DOWN, now);
+}
+
+static void path_result(struct td_engine *e, struct session *s, int err, struct td_time now)
+{
+	const enum td_action_kind action = s->path_action;
+
+	s->path_sequence = 0;
+	td_session_act(e, s);
+	if (action == TD_ACTION_CREATE)
+		created(e, s, err, now);
+	else if (action == TD_ACTION_DESTROY)
+		destroyed(e, s, err, now);
+	else if (action == TD_ACTION_SET_MTU && err == 0 && s->state == SESSION_UP)
+		mtu_is_set(e, s);
+}
+
+void td_session_result(struct td_engine *e, struct session *s, uint32_t sequence, int err,
+		       struct td_time now)
+{
+	if (sequence == s->path_sequence) {
+		path_result(e, s, err, now);
+	} else if (sequence == s->hook_sequence) {
+		s->hook_sequence = 0; /* a hook's failure changes nothing */
+		td_session_note(e, s, NOTE_CHANGED);
+	} else {
+		return;
+	}
+	td_session_advance(e, s, now);
+}
