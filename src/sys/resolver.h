@@ -19,12 +19,15 @@ struct td_resolve {
 	 * start() returns. */
 	void (*resolved)(struct td_resolve *resolve, const struct td_addr *addrs, unsigned count);
 	/* resolver.c's own */
-	struct td_watch watch;
 	struct td_child child;
+	int answer; /* reading end of the child's pipe */
 	struct td_time deadline;
 };
 
-/* host, service: as getaddrinfo(); a service may be a number or a name (udp). */
+/*
+ * host, service: as getaddrinfo(); a service may be a number or a name (udp). One at a time for
+ * each struct td_resolve, which is all zero but for the fields above before its first use.
+ */
 void td_resolve_start(struct td_resolve *resolve, const char *host, const char *service,
 		      int64_t limit_us);
 /* Gives up; resolved() is not called. */
@@ -32,7 +35,10 @@ void td_resolve_stop(struct td_resolve *resolve);
 struct td_time td_resolve_deadline(const struct td_resolve *resolve); /* TD_NEVER: idle */
 void td_resolve_tick(struct td_resolve *resolve, struct td_time now);
 
-/* "host:port", "[v6]:port", split at the last colon, in place. 0 or -EINVAL. */
+/*
+ * "host:port", "[v6]:port", "v6:port", split at the last colon, in place. 0, or -EINVAL: a part is
+ * missing or the port is a number beyond 65535 (which getaddrinfo() would cut to 16 bits).
+ */
 int td_split_host_port(char *text, char **host, char **service) __attribute__((warn_unused_result));
 
 #endif
