@@ -1,0 +1,3 @@
+#!/bin/sh
+# SPDX-License-Identifier: AGPL-3.0-or-later
+exit 0
