@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Fixtures: a lab of hosts for each test, and the programs in it.
+
+However a test ends, its processes are ended by process id and its namespaces removed; when it
+failed, the output of all its programs is shown. Every program must end as expected (exit status 0
+unless the test says otherwise) and without a sanitizer's report.
+"""
+
+import os
+import signal
+import time
+
+import pytest
+
+import hookscripts
+from netlab import Lab
+from programs import BROKER, CLIENT, DATAPATH, SANITIZER_REPORT, Broker, Client, Program
+from programs import write_config
+
+TEST_LIMIT_S = 150
+
+
+def pytest_configure():
+    if os.geteuid() != 0:
+        pytest.exit("network namespaces need root", returncode=2)
+    for path in (CLIENT, BROKER):
+        if not os.access(path, os.X_OK):
+            pytest.exit(f"no {path}: build first, or set TD_BUILD", returncode=2)
+
+
+def on_alarm(_signo, _frame):
+    raise TimeoutError(f"the test took more than {TEST_LIMIT_S} s")
+
+
+@pytest.fixture(autouse=True)
+def limit():
+    """A test that hangs fails, and is cleaned up like any other."""
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(TEST_LIMIT_S)
+    yield
+    signal.alarm(0)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    outcome = yield
+    report = outcome.get_result()
+    world = item.funcargs.get("world")
+    if world and report.failed:
+        for program in world.programs:
+            title = f"output of {' '.join(program.argv)}"
+            report.sections.append((title, program.log()[-20000:]))
+
+
+class World(Lab):
+    """The lab of one test with its programs."""
+
+    def __init__(self, directory):
+        super().__init__()
+        self.directory = directory
+        self.programs = []
+        self.closers = []
+
+    def start(self, kind, ns, argv, name, **options):
+        path = self.directory / f"{name}-{len(self.programs)}.log"
+        program = kind(ns, argv, path, **options)
+        self.programs.append(program)
+        return program
+
+    def config(self, **sections):
+        return write_config(self.directory / f"broker{len(self.programs)}.conf", **sections)
+
+    def broker(self, ns, config=None, ready=True, env=None, cwd=None, **sections):
+        """Starts a broker; sections (broker=, log=, hooks=) differ from the default settings."""
+        config = config or self.config(**sections)
+        broker = self.start(Broker, ns, [BROKER, config], "broker", env=env, cwd=cwd)
+        broker.config_path = config
+        return broker.wait_ready() if ready else broker
+
+    def client(
+        self,
+        ns,
+        *options,
+        brokers=("192.0.2.1:8942",),
+        uuid="node-a",
+        ifname="tunnel",
+        env=None,
+        cwd=None,
+    ):
+        argv = [CLIENT, "-f", "-u", uuid, "-i", ifname, "--datapath", DATAPATH]
+        for address in brokers:
+            argv += ["-b", address]
+        client = self.start(Client, ns, argv + list(options), "client", env=env, cwd=cwd)
+        client.ifname = ifname
+        return client
+
+    def program(self, ns, argv, name="program", **options):
+        return self.start(Program, ns, argv, name, **options)
+
+    def hooks(self):
+        return hookscripts.Recorder(self.directory / "hooks")
+
+    def closing(self, thing):
+        """thing.close() at the end of the test."""
+        self.closers.append(thing)
+        return thing
+
+    def end_programs(self):
+        """Ends what still runs, clients first; returns what is wrong with how the programs ended."""
+        faults = []
+        for program in sorted(self.programs, key=lambda p: isinstance(p, Broker)):
+            try:
+                status = program.stop(timeout=15)
+            except Exception:  # whatever it is: it must not outlive the test
+                program.kill()
+                faults.append(f"{program.argv[0]} does not end on SIGTERM")
+                continue
+            if program.expected is not None and status != program.expected:
+                faults.append(f"{' '.join(program.argv)}: exit status {status}")
+        for program in self.programs:
+            report = SANITIZER_REPORT.search(program.log())
+            if report:
+                faults.append(f"{program.argv[0]}: {report.group(0)} in its output")
+        return faults
+
+    def leftovers(self):
+        """Tunnel interfaces that outlive their program; the kernel may need a moment."""
+        end = time.monotonic() + 5
+        while True:
+            found = [f"{ns}: {name}" for ns in self.hosts for name in ns.tunnels()]
+            if not found or time.monotonic() > end:
+                return found
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path)
+    try:
+        yield made
+        faults = made.end_programs()
+        faults += [f"left behind: {name}" for name in made.leftovers()]
+    finally:
+        for program in made.programs:
+            if program.running():
+                program.kill()
+        for thing in made.closers:
+            thing.close()
+        made.close()
+    assert not faults, "; ".join(faults)

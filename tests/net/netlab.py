@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Hosts and wires: network namespaces, veth pairs, what can be asked and done in them.
+
+Names carry the process id, so that several runs do not meet. Everything made here is removed by
+Lab.close(), whatever happened in between.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+CLONE_NEWNET = 0x40000000
+
+
+def wait_until(condition, timeout=10, what="condition"):
+    """Polls until condition() is true and returns its value; fails when the time is over."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(0.05)
+
+
+def holds(condition, seconds, what="condition"):
+    """Asserts that condition() stays true for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert condition(), f"no longer true: {what}"
+        time.sleep(0.1)
+
+
+class Namespace:
+    """A host. Its interfaces are down until Lab.link() sets them up."""
+
+    def __init__(self, name):
+        self.name = name
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        self.sysctl("net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
+        self.ip("link set lo up")
+
+    def __str__(self):
+        return self.name
+
+    def command(self, argv):
+        return ["ip", "netns", "exec", self.name, *map(str, argv)]
+
+    def run(self, *argv, check=True, text=None, timeout=30):
+        """Runs a command in this host and returns the finished process."""
+        done = subprocess.run(
+            self.command(argv), input=text, capture_output=True, text=True, timeout=timeout
+        )
+        assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
+        return done
+
+    def ip(self, words):
+        """ip(8) in this host, its words separated by spaces."""
+        done = subprocess.run(
+            ["ip", "-n", self.name, *words.split()], capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{self.name}: ip {words}: {done.stderr}"
+        return done.stdout
+
+    def sysctl(self, *settings):
+        self.run("sysctl", "-q", "-w", *settings)
+
+    def nft(self, rules):
+        """Loads an nft(8) ruleset; statements one per line."""
+        self.run("nft", "-f", "-", text=rules)
+
+    def addresses(self, ifname):
+        """The addresses of an interface, without prefix lengths."""
+        found = json.loads(self.ip(f"-j address show dev {ifname}"))
+        return [info["local"] for info in found[0]["addr_info"]]
+
+    def links(self):
+        """All interfaces by name, as ip -d -j shows them."""
+        return {link["ifname"]: link for link in json.loads(self.ip("-d -j link show") or "[]")}
+
+    def tunnels(self):
+        """Names of the interfaces that a broker made here."""
+        return sorted(name for name in self.links() if re.fullmatch(r"l2tp\d+-\d+", name))
+
+    def mtu(self, ifname):
+        """The interface's MTU; None when there is no such interface."""
+        return self.links().get(ifname, {}).get("mtu")
+
+    def is_up(self, ifname):
+        return "UP" in self.links().get(ifname, {}).get("flags", [])
+
+    @contextlib.contextmanager
+    def entered(self):
+        """What this thread opens inside belongs to this host (sockets keep their namespace)."""
+        with open("/proc/thread-self/ns/net", "rb") as home:
+            with open(f"/run/netns/{self.name}", "rb") as there:
+                set_namespace(there)
+            try:
+                yield
+            finally:
+                set_namespace(home)
+
+    def udp(self, peer=None, local=None):
+        """A UDP socket in this host; peer, local: (address, port)."""
+        family = socket.AF_INET6 if ":" in (peer or local)[0] else socket.AF_INET
+        with self.entered():
+            sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        if local:
+            sock.bind(local)
+        if peer:
+            sock.connect(peer)
+        return sock
+
+    def packet_socket(self, ifname):
+        """A socket for the Ethernet frames of an interface."""
+        with self.entered():
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            sock.bind((ifname, 0))
+        return sock
+
+    def pids(self):
+        listed = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True)
+        return [int(pid) for pid in listed.stdout.split()]
+
+    def remove(self):
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        subprocess.run(["ip", "netns", "del", self.name], check=True)
+        shutil.rmtree(f"/etc/netns/{self.name}", ignore_errors=True)
+
+
+def set_namespace(handle):
+    if LIBC.setns(handle.fileno(), CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+def link_local(ns, ifname):
+    found = [a for a in ns.addresses(ifname) if a.startswith("fe80:")]
+    return found[0] if found else None
+
+
+def pings(source, ifname, address, size=56):
+    """Does one ping out of that interface come back?"""
+    done = source.run(
+        "ping", "-n", "-c1", "-W1", "-M", "do", "-s", size, "-I", ifname, address, check=False
+    )
+    return done.returncode == 0
+
+
+def traffic(one, one_if, other, other_if, timeout=10):
+    """Waits until frames pass in both directions between two interfaces (by IPv6 link-local)."""
+
+    def passes():
+        if not (one.is_up(one_if) and other.is_up(other_if)):
+            return False
+        there, back = link_local(other, other_if), link_local(one, one_if)
+        return there and back and pings(one, one_if, there) and pings(other, other_if, back)
+
+    wait_until(passes, timeout, f"traffic between {one}:{one_if} and {other}:{other_if}")
+
+
+class Lab:
+    """The hosts of one test."""
+
+    made = 0
+
+    def __init__(self):
+        self.hosts = []
+
+    def host(self, role):
+        Lab.made += 1
+        ns = Namespace(f"tdt{os.getpid()}-{Lab.made}-{role}")
+        self.hosts.append(ns)
+        return ns
+
+    def hosts_file(self, ns, *lines):
+        """What names mean in that host, for programs that are started there from now on."""
+        os.makedirs(f"/etc/netns/{ns.name}", exist_ok=True)
+        with open(f"/etc/netns/{ns.name}/hosts", "w", encoding="ascii") as hosts:
+            hosts.write("127.0.0.1 localhost\n" + "".join(line + "\n" for line in lines))
+
+    def link(self, one, one_if, other, other_if, mtu=1500):
+        subprocess.run(
+            f"ip link add {one_if} netns {one} mtu {mtu} type veth"
+            f" peer name {other_if} mtu {mtu} netns {other}".split(),
+            check=True,
+        )
+        for ns, ifname in ((one, one_if), (other, other_if)):
+            ns.ip(f"link set {ifname} up")
+
+    def pair(self, mtu=1500):
+        """Two hosts on one wire: broker 192.0.2.1 and 2001:db8::1, client …2; interface wan."""
+        broker, client = self.host("broker"), self.host("client")
+        self.link(broker, "wan", client, "wan", mtu)
+        for ns, last in ((broker, 1), (client, 2)):
+            ns.ip(f"address add 192.0.2.{last}/24 dev wan")
+            ns.ip(f"address add 2001:db8::{last}/64 dev wan")
+        return broker, client
+
+    def switch(self, *roles):
+        """Hosts on one switch, with addresses 192.0.2.1, .2, … and 2001:db8::1, …"""
+        switch = self.host("switch")
+        switch.ip("link add bridge type bridge")
+        switch.ip("link set bridge up")
+        hosts = []
+        for last, role in enumerate(roles, 1):
+            ns = self.host(role)
+            self.link(ns, "wan", switch, f"port{last}")
+            switch.ip(f"link set port{last} master bridge")
+            ns.ip(f"address add 192.0.2.{last}/24 dev wan")
+            ns.ip(f"address add 2001:db8::{last}/64 dev wan")
+            hosts.append(ns)
+        return hosts
+
+    def narrow_path(self, mtu):
+        """Broker and client with two routers between them, whose common link has that MTU."""
+        pairs = []
+        routers = self.host("r1"), self.host("r2")
+        for router, role, net in zip(routers, ("broker", "client"), ("192.0.2", "198.51.100")):
+            router.sysctl("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+            ns = self.host(role)
+            self.link(ns, "wan", router, "lan", max(mtu, 1500))
+            v6 = "2001:db8:1:" if role == "broker" else "2001:db8:2:"
+            ns.ip(f"address add {net}.1/24 dev wan")
+            ns.ip(f"address add {v6}:1/64 dev wan")
+            router.ip(f"address add {net}.254/24 dev lan")
+            router.ip(f"address add {v6}:fe/64 dev lan")
+            ns.ip(f"route add default via {net}.254")
+            ns.ip(f"-6 route add default via {v6}:fe")
+            pairs.append(ns)
+        self.link(routers[0], "mid", routers[1], "mid", mtu)
+        for router, last, other in ((routers[0], 1, 2), (routers[1], 2, 1)):
+            router.ip(f"address add 203.0.113.{last}/24 dev mid")
+            router.ip(f"address add fd00:3::{last}/64 dev mid")
+            router.ip(f"route add default via 203.0.113.{other}")
+            router.ip(f"-6 route add default via fd00:3::{other}")
+        return pairs
+
+    def close(self):
+        for ns in self.hosts:
+            ns.remove()

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The programs under test as objects: started in a host, watched, ended by process id."""
+
+import os
+import re
+import signal
+import subprocess
+
+from netlab import wait_until
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.environ.get("TD_BUILD", os.path.join(ROOT, "build-asan"))
+CLIENT = os.path.join(BUILD, "src/client/tunneldigger")
+BROKER = os.path.join(BUILD, "src/broker/tunneldigger-broker")
+DATAPATH = os.environ.get("TD_DATAPATH", "tap")
+
+SANITIZER_REPORT = re.compile(r"Sanitizer|runtime error:|td_assert|assertion failed", re.I)
+
+
+def sanitizer_options():
+    """What makes a sanitizer's finding fatal; added to the environment of the programs."""
+    return {
+        "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=1:disable_coredump=1",
+        "UBSAN_OPTIONS": "halt_on_error=1:abort_on_error=1:print_stacktrace=1",
+    }
+
+
+def assert_datapath(ns, ifname):
+    """Is this tunnel interface of the kind that TD_DATAPATH asks for?"""
+    info = ns.links()[ifname].get("linkinfo", {})
+    if DATAPATH == "tap":
+        assert info.get("info_kind") == "tun" and info["info_data"]["type"] == "tap", info
+    else:
+        assert "info_kind" not in info, info  # l2tp_eth has no rtnl_link_ops
+
+
+class Program:
+    """A process in a host, its output in a file. To be stopped with stop() or killed with kill();
+    the fixture that made it checks the rest."""
+
+    def __init__(self, ns, argv, log_path, env=None, cwd=None):
+        self.ns = ns
+        self.argv = [str(word) for word in argv]
+        self.log_path = str(log_path)
+        self.expected = 0  # exit status; None: any
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                ns.command(self.argv) if ns else self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=cwd,
+                env={**os.environ, **sanitizer_options(), **(env or {})},
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def running(self):
+        return self.process.poll() is None
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def log_lines(self):
+        return self.log().splitlines()
+
+    def wait_log(self, pattern, timeout=10):
+        """Waits for a line that matches."""
+
+        def seen():
+            return re.search(pattern, self.log(), re.I | re.M)
+
+        return wait_until(seen, timeout, f"{pattern!r} in the log of {self.argv[0]}")
+
+    def wait_end(self, timeout=10):
+        """Waits until the program ended by itself; its exit status."""
+        self.process.wait(timeout)
+        return self.process.returncode
+
+    def stop(self, signo=signal.SIGTERM, timeout=10):
+        if self.running():
+            self.process.send_signal(signo)
+        return self.wait_end(timeout)
+
+    def kill(self):
+        self.expected = -signal.SIGKILL
+        self.process.kill()
+        self.process.wait()
+
+    def children(self):
+        """Process ids of the direct children, helpers of the sanitizers left out."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as children:
+            return [int(pid) for pid in children.read().split()]
+
+    def private_kb(self):
+        """Private memory of the process and its children."""
+        total = 0
+        for pid in [self.pid, *self.children()]:
+            with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
+                total += sum(int(n) for n in re.findall(r"Private_\w+:\s+(\d+) kB", rollup.read()))
+        return total
+
+
+def default_config():
+    return {
+        "broker": {
+            "address": "192.0.2.1",
+            "port": "8942",
+            "max_tunnels": "16",
+            "tunnel_id_base": "100",
+            "connection_rate_limit": "0",
+            "pmtu": "0",
+            "datapath": DATAPATH,
+        },
+        "log": {"verbosity": "INFO", "log_ip_addresses": "true"},
+        "hooks": {},
+    }
+
+
+def write_config(path, broker=None, log=None, hooks=None):
+    """A configuration file from the defaults and what differs; a key set to None is left out."""
+    sections = default_config()
+    for name, changes in (("broker", broker), ("log", log), ("hooks", hooks)):
+        sections[name].update(changes or {})
+    lines = []
+    for name, keys in sections.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key}={value}" for key, value in keys.items() if value is not None]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+class Broker(Program):
+    def wait_ready(self, timeout=10):
+        wait_until(self.listens, timeout, "the broker listens")
+        return self
+
+    def listens(self):
+        assert self.running(), "the broker ended"
+        for table in ("udp", "udp6"):
+            with open(f"/proc/{self.pid}/net/{table}", encoding="ascii") as sockets:
+                if len(sockets.readlines()) > 1:
+                    return bool(self.children())
+        return False
+
+    def tunnels(self):
+        return self.ns.tunnels()
+
+    def wait_tunnels(self, count, timeout=10):
+        """Waits for exactly that many tunnel interfaces; their names."""
+        wait_until(lambda: len(self.tunnels()) == count, timeout, f"{count} tunnels at the broker")
+        return self.tunnels()
+
+
+class Client(Program):
+    ifname = "tunnel"
+
+    def up(self):
+        assert self.running(), "the client ended"
+        return self.ns.is_up(self.ifname)
+
+    def wait_up(self, timeout=10):
+        wait_until(self.up, timeout, f"{self.ifname} is up at the client")
+        return self
+
+    def wait_down(self, timeout=10):
+        wait_until(lambda: not self.up(), timeout, f"{self.ifname} is gone at the client")
+        return self

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the machine may lack: rights, /dev/net/tun, the kernel's L2TP."""
+
+import os
+
+import pytest
+
+from netlab import traffic
+from programs import BROKER, CLIENT, DATAPATH
+from test_config import OPTIONS, ends
+
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+# /dev/net replaced by an empty directory, in a mount namespace of its own.
+NO_TUN = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh"]
+
+tap_only = pytest.mark.skipif(DATAPATH != "tap", reason="about the TAP data path")
+
+
+def kernel_has_l2tp():
+    return os.path.isdir("/sys/module/l2tp_core") or any(
+        os.path.exists(f"/lib/modules/{os.uname().release}/kernel/net/l2tp/l2tp_core.ko{suffix}")
+        for suffix in ("", ".xz", ".zst", ".gz")
+    )
+
+
+@pytest.fixture
+def readable(world):
+    """The programs must be readable for nobody; so must the way to the configuration."""
+    for path in [world.directory, *world.directory.parents]:
+        if str(path).startswith("/tmp/"):
+            path.chmod(path.stat().st_mode | 0o755)
+
+
+def test_client_not_root(world, readable):
+    output = ends(world, world.host("client"), [*NOBODY, CLIENT, *OPTIONS], 1)
+    assert "root" in output
+    assert len(output.splitlines()) == 1
+
+
+def test_broker_not_root(world, readable):
+    config = world.config()
+    output = ends(world, world.host("broker"), [*NOBODY, BROKER, config], 1)
+    assert "root" in output
+    assert len(output.splitlines()) == 1
+
+
+def test_broker_checks_without_root(world, readable):
+    ends(world, world.host("broker"), [*NOBODY, BROKER, "-n", world.config()], 0)
+
+
+@tap_only
+def test_client_without_tun_device(world):
+    argv = [*NO_TUN, CLIENT, *OPTIONS, "--datapath", "tap"]
+    output = ends(world, world.host("client"), argv, 1)
+    assert "/dev/net/tun" in output
+    assert len(output.splitlines()) == 1
+
+
+@tap_only
+def test_broker_without_tun_device(world):
+    there, _ = world.pair()
+    output = ends(world, there, [*NO_TUN, BROKER, world.config(broker={"datapath": "tap"})], 1)
+    assert "/dev/net/tun" in output
+
+
+@pytest.mark.skipif(kernel_has_l2tp(), reason="this kernel has L2TP")
+def test_kernel_data_path_without_module(world):
+    output = ends(world, world.host("client"), [CLIENT, *OPTIONS, "--datapath", "kernel"], 1)
+    assert "l2tp" in output
+    there, _ = world.pair()
+    config = world.config(broker={"datapath": "kernel"})
+    assert "l2tp" in ends(world, there, [BROKER, config], 1)
+
+
+def test_tun_device_alone_suffices(world):
+    """Capabilities beyond CAP_NET_ADMIN (and raw sockets, for -I) are of no use to the client."""
+    there, here = world.pair()
+    broker = world.broker(there)
+    keep = ["setpriv", "--bounding-set=-all,+net_admin,+net_raw", "--inh-caps=-all"]
+    client = world.program(here, [*keep, CLIENT, *OPTIONS, "--datapath", DATAPATH])
+    (name,) = broker.wait_tunnels(1)
+    traffic(there, name, here, "tunnel")
+    assert client.stop() == 0

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Either end, or the network, goes away and comes back."""
+
+import os
+import signal
+
+from netlab import holds, traffic, wait_until
+from programs import assert_datapath
+from relay import Relay
+
+BOTH = ["192.0.2.1:8942", "192.0.2.2:8942"]
+
+
+def two_brokers(world):
+    one, two, here = world.switch("b1", "b2", "client")
+    brokers = [world.broker(one), world.broker(two, broker={"address": "192.0.2.2"})]
+    return brokers, here
+
+
+def connected_to(brokers):
+    return next((broker for broker in brokers if broker.running() and broker.tunnels()), None)
+
+
+def test_broker_stopped_client_changes_to_the_other(world):
+    brokers, here = two_brokers(world)
+    world.client(here, brokers=BOTH).wait_up()
+    first = connected_to(brokers)
+    (second,) = [broker for broker in brokers if broker is not first]
+    assert first.stop() == 0
+    (name,) = second.wait_tunnels(1, 5)
+    traffic(second.ns, name, here, "tunnel")
+
+
+def test_broker_stopped_and_started_again(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    client = world.client(here).wait_up()
+    broker.wait_tunnels(1)
+    assert broker.stop() == 0
+    client.wait_down(5)
+    assert there.tunnels() == []
+    broker = world.broker(there)
+    (name,) = broker.wait_tunnels(1, 40)
+    traffic(there, name, here, "tunnel")
+
+
+def test_broker_killed_client_changes_to_the_other(world):
+    """Nobody says goodbye: the client finds out by silence, after 60 s."""
+    brokers, here = two_brokers(world)
+    world.client(here, brokers=BOTH).wait_up()
+    first = connected_to(brokers)
+    (second,) = [broker for broker in brokers if broker is not first]
+    first.kill()
+    wait_until(lambda: not first.ns.tunnels(), 10, "a killed broker leaves no interface")
+    assert first.ns.pids() == [], "a killed broker leaves no process"
+    (name,) = second.wait_tunnels(1, 100)
+    traffic(second.ns, name, here, "tunnel")
+
+
+def test_broker_killed_and_restarted(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    world.client(here).wait_up()
+    (name,) = broker.wait_tunnels(1)
+    broker.kill()
+    wait_until(lambda: not there.tunnels() and not there.pids(), 10, "nothing left")
+    broker = world.broker(there)
+    (name,) = broker.wait_tunnels(1, 100)
+    traffic(there, name, here, "tunnel")
+
+
+def test_worker_killed_tunnel_survives(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    client = world.client(here).wait_up()
+    (name,) = broker.wait_tunnels(1)
+    traffic(there, name, here, "tunnel")
+    index = there.links()[name]["ifindex"]
+    (worker,) = broker.children()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: broker.children() not in ([], [worker]), 10, "a new worker")
+    traffic(there, name, here, "tunnel")
+    assert there.links()[name]["ifindex"] == index, "the same interface"
+    assert_datapath(there, name)
+    broker.wait_log("worker")
+    # It is a tunnel like any other: it ends in order.
+    assert client.stop() == 0
+    broker.wait_tunnels(0)
+
+
+def test_worker_killed_new_clients_are_served(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    world.client(here).wait_up()
+    (name,) = broker.wait_tunnels(1)
+    os.kill(broker.children()[0], signal.SIGKILL)
+    world.client(here, "-t", "2", uuid="node-b", ifname="two").wait_up(20)
+    broker.wait_tunnels(2)
+    traffic(there, name, here, "tunnel")
+
+
+def test_worker_that_dies_at_once_is_not_restarted_for_ever(world):
+    there, _ = world.pair()
+    broker = world.broker(there)
+    broker.expected = None
+    killed = 0
+
+    def kill_worker():
+        nonlocal killed
+        for pid in broker.children() if broker.running() else ():
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+        return killed >= 20 or not broker.running()
+
+    wait_until(kill_worker, 60, "20 kills, or the broker gives up")
+    assert len(broker.log_lines()) < 100
+
+
+def test_client_killed_and_restarted_behind_another_port(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    world.client(here).wait_up().kill()
+    wait_until(lambda: "tunnel" not in here.links(), 5, "a killed client leaves no interface")
+    world.client(here).wait_up(20)
+    (name,) = broker.wait_tunnels(1, 20)
+    traffic(there, name, here, "tunnel")
+
+
+def test_client_killed_and_restarted_behind_the_same_port(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    world.closing(Relay(here, ("192.0.2.2", 7000), ("192.0.2.1", 8942), 7001))
+    world.client(here, brokers=["192.0.2.2:7000"]).wait_up().kill()
+    broker.wait_tunnels(1)
+    world.client(here, brokers=["192.0.2.2:7000"]).wait_up(20)
+    (name,) = broker.wait_tunnels(1)
+    traffic(there, name, here, "tunnel")
+
+
+def test_another_client_behind_the_same_port(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    world.closing(Relay(here, ("192.0.2.2", 7000), ("192.0.2.1", 8942), 7001))
+    world.client(here, brokers=["192.0.2.2:7000"], uuid="node-a").wait_up().kill()
+    world.client(here, brokers=["192.0.2.2:7000"], uuid="node-b").wait_up(20)
+    (name,) = broker.wait_tunnels(1, 20)
+    traffic(there, name, here, "tunnel")
+    broker.wait_log("node-b")
+
+
+def test_wan_address_changes(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    world.client(here).wait_up()
+    broker.wait_tunnels(1)
+    here.ip("address add 192.0.2.22/24 dev wan")
+    here.ip("address del 192.0.2.2/24 dev wan")
+
+    def moved():
+        return "192.0.2.22" in broker.log()
+
+    wait_until(moved, 15, "a tunnel from the new address")
+    (name,) = broker.wait_tunnels(1, 15)
+    traffic(there, name, here, "tunnel")
+
+
+def test_nat_port_changes(world):
+    """The NAT in front of the client forgets; the broker sees a new flow of the same UUID."""
+    there, here = world.pair()
+    broker = world.broker(there)
+    relay = Relay(here, ("192.0.2.2", 7000), ("192.0.2.1", 8942), 7001)
+    client = world.client(here, brokers=["192.0.2.2:7000"]).wait_up()
+    broker.wait_tunnels(1)
+    relay.close()
+    world.closing(Relay(here, ("192.0.2.2", 7000), ("192.0.2.1", 8942), 7002))
+    # The client finds out by silence, after 60 s.
+    client.wait_down(100)
+    client.wait_up(30)
+    (name,) = broker.wait_tunnels(1, 30)
+    traffic(there, name, here, "tunnel")
+
+
+def test_wan_down_is_waited_for_quietly(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    client = world.client(here).wait_up()
+    broker.wait_tunnels(1)
+    lines = len(client.log_lines())
+    here.ip("link set wan down")
+    client.wait_down(15)
+    before = cpu_ticks(client.pid)
+    holds(client.running, 8, "the client waits")
+    assert cpu_ticks(client.pid) - before < 20, "waiting costs nothing"
+    assert len(client.log_lines()) - lines <= 8, "one line per change of state"
+    here.ip("link set wan up")
+    here.ip("address replace 2001:db8::2/64 dev wan")
+    (name,) = broker.wait_tunnels(1, 20)
+    traffic(there, name, here, "tunnel", 20)
+
+
+def cpu_ticks(pid):
+    """Hundredths of a second that the process has computed."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_started_before_there_is_a_network(world):
+    there, here = world.pair()
+    here.ip("link set wan down")
+    broker = world.broker(there)
+    client = world.client(here)
+    holds(client.running, 3, "the client waits")
+    assert len(client.log_lines()) <= 10
+    here.ip("link set wan up")
+    client.wait_up(15)
+    broker.wait_tunnels(1)
+
+
+def test_interface_deleted_by_another_hand(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    client = world.client(here).wait_up()
+    (name,) = broker.wait_tunnels(1)
+    index = here.links()["tunnel"]["ifindex"]
+    here.ip("link del tunnel")
+
+    def rebuilt():
+        return client.up() and here.links()["tunnel"]["ifindex"] != index
+
+    wait_until(rebuilt, 20, "a new interface")
+    (name,) = broker.wait_tunnels(1, 20)
+    traffic(there, name, here, "tunnel")
+
+
+def test_client_stopped_by_either_signal(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    for signo in (signal.SIGTERM, signal.SIGINT):
+        client = world.client(here).wait_up()
+        broker.wait_tunnels(1)
+        assert client.stop(signo) == 0
+        broker.wait_tunnels(0, 5)
+        assert "tunnel" not in here.links()
