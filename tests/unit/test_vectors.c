@@ -17,8 +17,8 @@
 #include <cmocka.h>
 
 #include "core/msg.h"
+#include "msg_text.h"
 
-#define FIELDS_MAX   1024
 #define VECTORS_MAX  500
 #define DATAGRAM_MAX 65535
 
@@ -26,7 +26,7 @@ struct vector {
 	char where[64]; /* file:line */
 	enum td_sender from;
 	char verdict[16];
-	char fields[FIELDS_MAX];
+	char fields[MSG_TEXT];
 	uint8_t *bytes;
 	size_t size;
 };
@@ -80,7 +80,7 @@ static bool read_vector(struct vector *v, char *line)
 		size_t used = strlen(v->fields);
 
 		if (strchr(token, '='))
-			snprintf(v->fields + used, FIELDS_MAX - used, "%s%s", used > 0 ? " " : "",
+			snprintf(v->fields + used, MSG_TEXT - used, "%s%s", used > 0 ? " " : "",
 				 token);
 		else if (!read_hex(bytes, &v->size, token))
 			return malformed_line(v->where, "unreadable hex");
@@ -150,104 +150,6 @@ static int free_vectors(void **state)
 	return 0;
 }
 
-/* --- a message as the vectors write it --- */
-
-static void show_hex(char *text, const uint8_t *bytes, size_t size)
-{
-	for (size_t i = 0; i < size; i++)
-		sprintf(text + 2 * i, "%02x", bytes[i]);
-}
-
-/* Bytes other than printable ASCII, and space, = and % themselves, as %xx; "-" for none. */
-static void show_uuid(char *text, const struct td_msg *msg)
-{
-	if (msg->prepare.uuid_len == 0)
-		strcpy(text, "-");
-	for (size_t i = 0; i < msg->prepare.uuid_len; i++) {
-		char c = msg->prepare.uuid[i];
-
-		if (c > ' ' && c <= '~' && c != '%' && c != '=')
-			text += sprintf(text, "%c", c);
-		else
-			text += sprintf(text, "%%%02x", (uint8_t)c);
-	}
-}
-
-static void show_prepare(char *text, const struct td_msg *msg)
-{
-	char cookie[2 * TD_COOKIE_SIZE + 1], uuid[3 * TD_UUID_MAX + 1];
-
-	show_hex(cookie, msg->prepare.cookie, TD_COOKIE_SIZE);
-	show_uuid(uuid, msg);
-	sprintf(text, "type=prepare cookie=%s uuid=%s id=%u features=%u", cookie, uuid,
-		msg->prepare.tunnel_id, msg->prepare.features);
-	assert_int_equal(msg->prepare.uuid[msg->prepare.uuid_len], '\0');
-}
-
-static void show_tunnel(char *text, const struct td_msg *msg)
-{
-	text += sprintf(text, "type=tunnel id=%u features=", msg->tunnel.id);
-	if (msg->tunnel.has_features)
-		sprintf(text, "%u", msg->tunnel.features);
-	else
-		strcpy(text, "none");
-}
-
-static void show_limit(char *text, const struct td_msg *msg)
-{
-	text += sprintf(text, "type=limit sequence=%u kbps=", msg->limit.sequence);
-	if (msg->limit.bandwidth)
-		sprintf(text, "%u", msg->limit.rate_kbps);
-	else
-		strcpy(text, "none");
-}
-
-static void show(char *text, enum td_sender from, const struct td_msg *msg)
-{
-	switch (msg->type) {
-	case TD_MSG_COOKIE:
-		text += sprintf(text, "type=cookie cookie=");
-		show_hex(text, msg->cookie, TD_COOKIE_SIZE);
-		break;
-	case TD_MSG_PREPARE:
-		show_prepare(text, msg);
-		break;
-	case TD_MSG_ERROR:
-		sprintf(text, "type=error reason=0x%02x", msg->reason);
-		break;
-	case TD_MSG_TUNNEL:
-		show_tunnel(text, msg);
-		break;
-	case TD_MSG_KEEPALIVE:
-		sprintf(text, "type=keepalive counter=%u", msg->counter);
-		break;
-	case TD_MSG_PMTUD:
-		sprintf(text, "type=pmtud size=%u", msg->size);
-		break;
-	case TD_MSG_PMTUD_ACK:
-		sprintf(text, "type=pmtud-ack size=%u", msg->size);
-		break;
-	case TD_MSG_REL_ACK:
-		sprintf(text, "type=rel-ack sequence=%u", msg->sequence);
-		break;
-	case TD_MSG_RELIABLE_UNKNOWN:
-		sprintf(text, "type=reliable-unknown sequence=%u", msg->sequence);
-		break;
-	case TD_MSG_PMTU_NTFY:
-		sprintf(text, "type=pmtu-ntfy mtu=%u", msg->mtu);
-		break;
-	case TD_MSG_USAGE:
-		if (from == TD_FROM_CLIENT)
-			sprintf(text, "type=usage features=%u", msg->usage.features);
-		else
-			sprintf(text, "type=usage load=%u", msg->usage.load);
-		break;
-	case TD_MSG_LIMIT:
-		show_limit(text, msg);
-		break;
-	}
-}
-
 /* Parses a copy of exactly size bytes into verdict and fields, as one text. */
 static int parse(char *text, struct td_msg *msg, enum td_sender from, const uint8_t *bytes,
 		 size_t size)
@@ -262,7 +164,9 @@ static int parse(char *text, struct td_msg *msg, enum td_sender from, const uint
 	free(copy);
 	strcpy(text, err == -EBADMSG ? "bad" : err == -ENOMSG ? "unknown" : "?");
 	if (err == 0)
-		show(text, from, msg);
+		show_msg(text, from, msg);
+	if (err == 0 && msg->type == TD_MSG_PREPARE)
+		assert_int_equal(msg->prepare.uuid[msg->prepare.uuid_len], '\0');
 	return err;
 }
 
@@ -285,7 +189,7 @@ static int differs(const struct vector *v, const char *what, size_t size, const 
 
 static void test_parse(void **state)
 {
-	char text[FIELDS_MAX];
+	char text[MSG_TEXT];
 	struct td_msg msg;
 	int failures = 0;
 
@@ -313,7 +217,7 @@ static bool is_read_only(const struct td_msg *msg)
 static void test_rebuild(void **state)
 {
 	static uint8_t bytes[DATAGRAM_MAX];
-	char text[FIELDS_MAX];
+	char text[MSG_TEXT];
 	struct td_msg msg;
 	int failures = 0;
 
@@ -341,7 +245,7 @@ static void test_rebuild(void **state)
 /* A cut through the message makes it bad; in the padding, nothing (but a smaller probe). */
 static void test_cut(void **state)
 {
-	char text[FIELDS_MAX], expected[FIELDS_MAX];
+	char text[MSG_TEXT], expected[MSG_TEXT];
 	struct td_msg msg;
 	int failures = 0;
 
@@ -368,7 +272,7 @@ static void test_cut(void **state)
 static void test_padding_is_ignored(void **state)
 {
 	static uint8_t bytes[DATAGRAM_MAX];
-	char text[FIELDS_MAX];
+	char text[MSG_TEXT];
 	struct td_msg msg;
 	int failures = 0;
 
@@ -441,7 +345,7 @@ static void shorten(struct td_msg *msg, enum td_sender from, size_t length)
  */
 static void test_short_payload(void **state)
 {
-	char text[FIELDS_MAX], expected[FIELDS_MAX];
+	char text[MSG_TEXT], expected[MSG_TEXT];
 	uint8_t bytes[TD_MSG_MAX_SIZE];
 	struct td_msg msg, shorter;
 	int failures = 0;
@@ -456,7 +360,7 @@ static void test_short_payload(void **state)
 			strcpy(expected, "bad");
 			if (length >= needed(&msg, v->from)) {
 				shorten(&shorter, v->from, length);
-				show(expected, v->from, &shorter);
+				show_msg(expected, v->from, &shorter);
 			}
 			memcpy(bytes, v->bytes, TD_MSG_HEADER + length);
 			bytes[TD_MSG_HEADER - 1] = (uint8_t)length;
