@@ -106,7 +106,7 @@ class World(Lab):
         return thing
 
     def end_programs(self):
-        """Ends what still runs, clients first; returns what is wrong with how the programs ended."""
+        """Ends what still runs, clients first; returns what was wrong with that."""
         faults = []
         for program in sorted(self.programs, key=lambda p: isinstance(p, Broker)):
             try:

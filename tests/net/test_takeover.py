@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A UUID comes again from another flow: its owner after a crash, or a stranger. UUIDs are public."""
+"""A UUID comes again from another flow: from its owner after a crash, or from a stranger."""
 
 import time
 
