@@ -101,10 +101,11 @@ check_format() {
 	files '*.c' '*.h' | xargs -0 clang-format-14 --dry-run --Werror
 }
 
+# cppcheck 2.10 takes the address of a member for a use of its value: hence the suppression.
 check_cppcheck() {
 	cppcheck --enable=warning,performance,portability --inline-suppr --quiet --error-exitcode=1 \
 		-j "$(nproc)" -I src -D_GNU_SOURCE -DTD_VERSION='"0"' \
-		--suppress=missingIncludeSystem --std=c11 src
+		--suppress=missingIncludeSystem --suppress=uninitvar:src/sys/udp.c --std=c11 src
 }
 
 run_net() {
