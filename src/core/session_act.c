@@ -103,7 +103,9 @@ bool td_session_action(struct td_engine *e, struct session *s, struct td_action 
 	(void)now;
 	action->handle = td_session_handle(e, s);
 	action->session = &s->info;
-	return path_action(s, action) || hook_action(s, action) || note_action(e, s, action);
+	/* Notes before hooks: whoever keeps the records knows that the interface is gone before the down
+	 * hook runs. */
+	return path_action(s, action) || note_action(e, s, action) || hook_action(s, action);
 }
 
 static void mtu_is_set(struct td_engine *e, struct session *s)

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * Three kinds of input: signals, the worker's messages and its end, and the ends of hooks. The
+ * worker is forked and not executed, so that it starts with the configuration, the listening sockets and
+ * all records in its memory. The results of hooks are kept until the worker, or its successor, has taken
+ * them.
+ */
+#include "broker/parent.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "broker/hook_call.h"
+#include "broker/ipc.h"
+#include "broker/listeners.h"
+#include "broker/worker.h"
+#include "sys/hooks.h"
+#include "sys/log.h"
+#include "sys/loop.h"
+
+#define RESTART_PAUSE_MAX TD_SECONDS(30)
+#define STABLE_AFTER	  TD_SECONDS(60) /* a worker that lived so long starts anew at once */
+#define STOP_GRACE	  TD_SECONDS(5)	 /* beyond the hooks' deadline, for removing interfaces */
+#define TOKEN_NONE	  UINT64_MAX	 /* of a hook whose result nobody waits for */
+
+/* A session has one hook under way at most, so its slot is the hook's name. */
+struct hook_run {
+	struct td_handle handle;
+	uint32_t sequence;
+	int result;
+	bool ended; /* the worker has not been told yet */
+};
+
+struct parent {
+	const struct td_broker_options *options;
+	struct td_loop loop;
+	struct td_signals signals;
+	struct td_hooks *hooks;
+	struct td_listeners listeners;
+	struct td_kept_session *kept;
+	struct hook_run *runs;
+	uint32_t undelivered;
+
+	struct td_child worker;
+	struct td_watch ipc; /* fd -1: no worker */
+	struct td_time started_at, restart_at, kill_at;
+	int64_t pause_us;
+	bool ready; /* some worker has been */
+	bool stopping;
+	int status;
+};
+
+#define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+
+static void end(struct parent *p, int status)
+{
+	p->status = status;
+	td_loop_stop(&p->loop);
+}
+
+/* --- hooks --- */
+
+static void watch_ipc(struct parent *p)
+{
+	if (p->ipc.fd >= 0 &&
+	    td_loop_change(&p->loop, &p->ipc, EPOLLIN | (p->undelivered ? EPOLLOUT : 0)) != 0)
+		end(p, EXIT_FAILURE);
+}
+
+static bool deliver(struct parent *p, const struct hook_run *run)
+{
+	struct td_ipc_message message = { .type = TD_IPC_HOOK_ENDED };
+
+	message.ended.handle = run->handle;
+	message.ended.sequence = run->sequence;
+	message.ended.result = run->result;
+	return p->ipc.fd >= 0 && td_ipc_send(p->ipc.fd, &message, -1) == 0;
+}
+
+static void deliver_rest(struct parent *p)
+{
+	for (uint32_t i = 0; i < p->options->max_tunnels && p->undelivered > 0; i++) {
+		struct hook_run *run = &p->runs[i];
+
+		if (!run->ended)
+			continue;
+		if (!deliver(p, run))
+			break;
+		run->ended = false;
+		p->undelivered--;
+	}
+	watch_ipc(p);
+}
+
+static void on_hook_ended(void *ctx, uint64_t token, int result)
+{
+	struct parent *p = ctx;
+	struct hook_run *run;
+
+	if (token == TOKEN_NONE)
+		return;
+	run = &p->runs[token];
+	run->result = result;
+	if (!run->ended && !deliver(p, run)) {
+		run->ended = true;
+		p->undelivered++;
+		watch_ipc(p);
+	}
+}
+
+static void run_hook(struct parent *p, const struct td_ipc_message *message)
+{
+	const enum td_hook hook = message->hook.hook;
+	const struct td_handle handle = message->hook.handle;
+	const bool of_session = hook != TD_HOOK_RATE_LIMITED;
+	struct td_hook_call call;
+	int err = -EINVAL;
+
+	if ((unsigned)hook >= TD_HOOK_COUNT || handle.index >= p->options->max_tunnels) {
+		td_log(TD_LOG_ERROR, "the worker asks for a hook that there is not");
+		return;
+	}
+	if (of_session)
+		p->runs[handle.index] =
+			(struct hook_run){ handle, message->hook.sequence, 0, false };
+	if (p->options->hooks[hook][0] != '\0' &&
+	    td_hook_call_make(&call, hook, &message->hook.session, message->hook.old_mtu))
+		err = td_hooks_run(p->hooks, p->options->hooks[hook], call.args,
+				   of_session ? handle.index : TOKEN_NONE);
+	if (err == 0)
+		return;
+	td_log(TD_LOG_WARNING, "hook %s is not run: %s", p->options->hooks[hook], strerror(-err));
+	if (of_session)
+		on_hook_ended(p, handle.index, err);
+}
+
+/* --- records --- */
+
+static void let_go(struct td_kept_session *kept)
+{
+	if (kept->fd >= 0)
+		close(kept->fd); /* the last descriptor: now the interface goes */
+	kept->fd = -1;
+}
+
+static void keep(struct parent *p, const struct td_ipc_message *message, int descriptor)
+{
+	struct td_kept_session *kept;
+
+	if (message->record.index >= p->options->max_tunnels ||
+	    message->record.size > TD_RECORD_MAX) {
+		td_log(TD_LOG_ERROR, "the worker sends a record that cannot be");
+		if (descriptor >= 0)
+			close(descriptor);
+		return;
+	}
+	kept = &p->kept[message->record.index];
+	if (descriptor >= 0 || !message->record.holds || message->type == TD_IPC_FORGET)
+		let_go(kept);
+	if (descriptor >= 0)
+		kept->fd = descriptor;
+	kept->size = 0;
+	if (message->type == TD_IPC_RECORD) {
+		kept->size = (uint16_t)message->record.size;
+		memcpy(kept->record, message->record.bytes, message->record.size);
+	}
+}
+
+/* --- the worker --- */
+
+static void handle_message(struct parent *p, const struct td_ipc_message *message, int descriptor)
+{
+	switch (message->type) {
+	case TD_IPC_READY:
+		if (!p->ready)
+			td_log(TD_LOG_NOTICE, "ready for %u tunnels", p->options->max_tunnels);
+		p->ready = true;
+		deliver_rest(p);
+		break;
+	case TD_IPC_HOOK:
+		run_hook(p, message);
+		break;
+	case TD_IPC_RECORD:
+	case TD_IPC_FORGET:
+		keep(p, message, descriptor);
+		return;
+	case TD_IPC_HOOK_ENDED:
+	case TD_IPC_STOP:
+		break;
+	}
+	if (descriptor >= 0)
+		close(descriptor);
+}
+
+static void drain_ipc(struct parent *p)
+{
+	struct td_ipc_message message;
+	int got, descriptor;
+
+	while ((got = td_ipc_receive(p->ipc.fd, &message, &descriptor)) > 0)
+		handle_message(p, &message, descriptor);
+	if (got < 0)
+		td_loop_del(&p->loop, &p->ipc); /* its end is reported by the pidfd */
+}
+
+static void on_ipc(struct td_watch *watch, uint32_t events)
+{
+	struct parent *p = container_of(watch, struct parent, ipc);
+
+	if (events & EPOLLOUT)
+		deliver_rest(p);
+	drain_ipc(p);
+}
+
+static void log_end(int status)
+{
+	if (WIFSIGNALED(status))
+		td_log(TD_LOG_ERROR, "the worker was ended by signal %d", WTERMSIG(status));
+	else
+		td_log(TD_LOG_ERROR, "the worker ended with status %d", WEXITSTATUS(status));
+}
+
+static void on_worker_ended(struct td_child *child, int status)
+{
+	struct parent *p = container_of(child, struct parent, worker);
+	const bool well = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
+
+	drain_ipc(p); /* what it still said */
+	td_loop_del(&p->loop, &p->ipc);
+	close(p->ipc.fd);
+	p->ipc.fd = -1;
+	child->pid = 0;
+	if (p->stopping || !p->ready) {
+		if (!well && p->ready)
+			log_end(status);
+		end(p, well ? EXIT_SUCCESS : EXIT_FAILURE);
+		return;
+	}
+	log_end(status);
+	if (td_time_since(p->loop.now, p->started_at) >= STABLE_AFTER)
+		p->pause_us = 0;
+	td_log(TD_LOG_NOTICE, "starting it again in %u s, the tunnels stay",
+	       (unsigned)(p->pause_us / TD_SECONDS(1)));
+	p->restart_at = td_time_add(p->loop.now, p->pause_us);
+	p->pause_us = p->pause_us * 2 + TD_SECONDS(1);
+	if (p->pause_us > RESTART_PAUSE_MAX)
+		p->pause_us = RESTART_PAUSE_MAX;
+}
+
+static _Noreturn void be_worker(struct parent *p, int ipc_fd)
+{
+	const struct td_worker_setup setup = { p->options, &p->listeners, p->kept, ipc_fd };
+	int status;
+
+	td_signals_reset();
+	td_loop_fini(&p->loop);
+	status = td_worker_run(&setup);
+	_exit(status);
+}
+
+static int start_worker(struct parent *p)
+{
+	int fds[2];
+	int err = td_ipc_pair(fds);
+	pid_t pid;
+
+	if (err != 0)
+		return err;
+	pid = fork();
+	if (pid == 0) {
+		close(fds[0]);
+		be_worker(p, fds[1]);
+	}
+	err = pid < 0 ? -errno : 0;
+	close(fds[1]);
+	if (err != 0) {
+		close(fds[0]);
+		return err;
+	}
+	p->ipc = (struct td_watch){ .fd = fds[0], .ready = on_ipc };
+	p->worker.ended = on_worker_ended;
+	p->started_at = p->loop.now;
+	p->restart_at = TD_NEVER;
+	err = td_loop_add(&p->loop, &p->ipc, EPOLLIN);
+	return err != 0 ? err : td_child_watch(&p->worker, &p->loop, pid);
+}
+
+/* --- signals and time --- */
+
+static void kill_worker(const struct parent *p)
+{
+	if (p->worker.pid > 0)
+		kill(p->worker.pid, SIGKILL);
+}
+
+static void stop(struct parent *p, const char *why)
+{
+	const struct td_ipc_message message = { .type = TD_IPC_STOP };
+
+	if (p->stopping) {
+		td_log(TD_LOG_WARNING, "%s again: ending at once", why);
+		kill_worker(p);
+		return;
+	}
+	p->stopping = true;
+	p->restart_at = TD_NEVER;
+	td_log(TD_LOG_NOTICE, "%s: ending in order", why);
+	if (p->ipc.fd < 0) {
+		end(p, EXIT_FAILURE);
+		return;
+	}
+	p->kill_at = td_time_add(p->loop.now, p->options->shutdown_timeout_us + STOP_GRACE);
+	if (td_ipc_send(p->ipc.fd, &message, -1) != 0)
+		kill_worker(p); /* so many results unread: it hangs */
+}
+
+static void on_signal(struct td_signals *signals, int signo)
+{
+	struct parent *p = container_of(signals, struct parent, signals);
+
+	if (signo == SIGHUP)
+		td_log(TD_LOG_NOTICE, "SIGHUP: a new configuration is read at the next start only");
+	else
+		stop(p, signo == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
+static struct td_time prepare(void *ctx, struct td_time now)
+{
+	struct parent *p = ctx;
+	int err;
+
+	if (td_time_reached(td_hooks_deadline(p->hooks), now))
+		td_hooks_tick(p->hooks, now);
+	if (td_time_reached(p->restart_at, now)) {
+		err = start_worker(p);
+		if (err != 0) {
+			td_log(TD_LOG_ERROR, "cannot start the worker: %s", strerror(-err));
+			p->restart_at = td_time_add(now, RESTART_PAUSE_MAX);
+		}
+	}
+	if (td_time_reached(p->kill_at, now)) {
+		td_log(TD_LOG_ERROR, "the worker does not end: killing it");
+		p->kill_at = TD_NEVER;
+		kill_worker(p);
+	}
+	return td_time_min(td_hooks_deadline(p->hooks), td_time_min(p->restart_at, p->kill_at));
+}
+
+/* --- start and end --- */
+
+static int allocate(struct parent *p)
+{
+	const uint32_t count = p->options->max_tunnels;
+
+	p->kept = calloc(count, sizeof(*p->kept));
+	p->runs = calloc(count, sizeof(*p->runs));
+	if (!p->kept || !p->runs)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++)
+		p->kept[i].fd = -1;
+	return 0;
+}
+
+static int open_all(struct parent *p)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP, 0 };
+	const struct td_hooks_config hooks = {
+		.loop = &p->loop,
+		.running_max = p->options->hook_parallel,
+		.waiting_max = p->options->max_tunnels + 64,
+		.limit_us = p->options->hook_timeout_us,
+		.ended = on_hook_ended,
+		.ctx = p,
+	};
+	int err = td_loop_init(&p->loop, prepare, p);
+
+	if (err == 0)
+		err = td_signals_init(&p->signals, &p->loop, signals);
+	if (err == 0)
+		err = td_hooks_new(&p->hooks, &hooks);
+	if (err == 0)
+		err = allocate(p);
+	if (err != 0) {
+		td_log(TD_LOG_ERROR, "cannot start: %s", strerror(-err));
+		return err;
+	}
+	p->signals.received = on_signal;
+	return td_listeners_open(&p->listeners, p->options);
+}
+
+static void close_all(struct parent *p)
+{
+	if (p->hooks && !td_hooks_idle(p->hooks))
+		td_log(TD_LOG_WARNING, "hooks that still run are ended");
+	td_hooks_free(p->hooks);
+	for (uint32_t i = 0; p->kept && i < p->options->max_tunnels; i++)
+		let_go(&p->kept[i]);
+	td_listeners_close(&p->listeners);
+	td_signals_fini(&p->signals, &p->loop);
+	td_loop_fini(&p->loop);
+	free(p->kept);
+	free(p->runs);
+}
+
+int td_parent_run(const struct td_broker_options *options)
+{
+	struct parent *p = calloc(1, sizeof(*p));
+	int status = EXIT_FAILURE;
+	int err;
+
+	if (!p)
+		return EXIT_FAILURE;
+	p->options = options;
+	p->ipc.fd = -1;
+	p->kill_at = TD_NEVER;
+	signal(SIGPIPE, SIG_IGN);
+	if (open_all(p) == 0) {
+		p->restart_at = p->loop.now; /* the first start is no other than the next ones */
+		err = td_loop_run(&p->loop);
+		if (err != 0)
+			td_log(TD_LOG_ERROR, "event loop: %s", strerror(-err));
+		status = err == 0 ? p->status : EXIT_FAILURE;
+	}
+	close_all(p);
+	free(p);
+	return status;
+}

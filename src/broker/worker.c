@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * The wiring of the worker: datagrams from the data path into the engine, the engine's datagrams
+ * and actions out to data path, rtnetlink and parent, results back in.
+ *
+ * Nothing is queued here but one datagram that the socket had no room for and one message that the
+ * parent had none for: while one of them waits, the engine is not drained, and keeps what it wants.
+ */
+#include "broker/worker.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "broker/ipc.h"
+#include "core/engine.h"
+#include "datapath/datapath.h"
+#include "sys/caps.h"
+#include "sys/log.h"
+#include "sys/loop.h"
+#include "sys/entropy.h"
+#include "sys/rtnl.h"
+
+#define ACTIONS_PER_TURN 32 /* so that a thousand arrivals do not hold up the keepalives */
+
+struct worker {
+	const struct td_worker_setup *setup;
+	const struct td_broker_options *options;
+	struct td_loop loop;
+	struct td_engine *engine;
+	const struct td_datapath_ops *ops;
+	struct td_datapath *path;
+	struct td_rtnl rtnl;
+	struct td_watch ipc;
+
+	struct td_ipc_message message; /* waits when message_waits */
+	int message_fd;
+	bool message_waits;
+
+	struct td_engine_tx tx; /* of the datagram that waits when tx_size > 0 */
+	size_t tx_size;
+	bool tx_blocked;
+	uint8_t tx_bytes[TD_ENGINE_TX_MAX];
+
+	struct td_time idle_at; /* stopping: when the last session had gone */
+	uint8_t *fd_sent;       /* by slot: the parent has the tunnel's descriptor */
+	bool stopping, broken;
+};
+
+/* --- log --- */
+
+static const char *end_text(enum td_end end)
+{
+	switch (end) {
+	case TD_END_NONE:
+		break;
+	case TD_END_PEER:
+		return "the client ended it";
+	case TD_END_TIMEOUT:
+		return "nothing heard from the client for two minutes";
+	case TD_END_REPLACED:
+		return "the client came again";
+	case TD_END_FAILED:
+		return "the data path could not make it";
+	case TD_END_LOST:
+		return "its interface was deleted by another hand";
+	case TD_END_SHUTDOWN:
+		return "the broker stops";
+	}
+	return "unknown";
+}
+
+static void log_up(const struct worker *w, const struct td_session_info *session)
+{
+	char peer[TD_ADDR_TEXT] = "(address not logged)";
+
+	if (w->options->log_ip_addresses)
+		td_addr_text(peer, &session->flow.peer, true);
+	td_log(TD_LOG_INFO, "tunnel %u up: %s from %s, interface %s", session->tunnel_id,
+	       session->uuid, peer, session->ifname);
+}
+
+static void log_down(const struct td_action *action)
+{
+	const struct td_session_info *session = action->session;
+
+	if (action->end == TD_END_FAILED)
+		td_log(TD_LOG_WARNING, "tunnel %u of %s failed: cannot make interface %s: %s",
+		       session->tunnel_id, session->uuid, session->ifname, strerror(-action->err));
+	else
+		td_log(TD_LOG_INFO, "tunnel %u down: %s, %s", session->tunnel_id, session->uuid,
+		       end_text(action->end));
+}
+
+/* --- to the parent --- */
+
+static void watch_ipc(struct worker *w)
+{
+	if (td_loop_change(&w->loop, &w->ipc, EPOLLIN | (w->message_waits ? EPOLLOUT : 0)) != 0)
+		w->broken = true;
+}
+
+static void flush_message(struct worker *w)
+{
+	int err = td_ipc_send(w->ipc.fd, &w->message, w->message_fd);
+	const bool waits = err == -EAGAIN;
+
+	if (err != 0 && !waits) {
+		w->broken = true;
+		td_loop_stop(&w->loop);
+	}
+	if (waits != w->message_waits) {
+		w->message_waits = waits;
+		watch_ipc(w);
+	}
+}
+
+/* Sends w->message, now or as soon as the parent has room. */
+static void post(struct worker *w, enum td_ipc_type type, int descriptor)
+{
+	w->message.type = type;
+	w->message_fd = descriptor;
+	flush_message(w);
+}
+
+static void post_record(struct worker *w, const struct td_action *action)
+{
+	const uint32_t index = action->handle.index;
+	struct td_ipc_message *message = &w->message;
+	const int fd = w->ops->keep_fd(w->path, action->handle);
+	const bool news = fd >= 0 && !w->fd_sent[index];
+	size_t size;
+
+	memset(message, 0, sizeof(*message));
+	size = td_engine_export(w->engine, action->handle, message->record.bytes, w->loop.now);
+	if (size == 0)
+		return;
+	message->record.index = index;
+	message->record.size = (uint32_t)size;
+	message->record.holds = fd >= 0;
+	w->fd_sent[index] = fd >= 0;
+	post(w, TD_IPC_RECORD, news ? fd : -1);
+}
+
+static void post_forget(struct worker *w, struct td_handle handle)
+{
+	memset(&w->message, 0, sizeof(w->message));
+	w->message.record.index = handle.index;
+	w->fd_sent[handle.index] = 0;
+	post(w, TD_IPC_FORGET, -1);
+}
+
+static void post_hook(struct worker *w, const struct td_action *action)
+{
+	memset(&w->message, 0, sizeof(w->message));
+	w->message.hook.handle = action->handle;
+	w->message.hook.sequence = action->sequence;
+	w->message.hook.hook = action->hook;
+	w->message.hook.old_mtu = action->old_mtu;
+	w->message.hook.session = *action->session;
+	post(w, TD_IPC_HOOK, -1);
+}
+
+/* --- actions --- */
+
+static void set_rate(struct worker *w, const struct td_action *action)
+{
+	const struct td_session_info *session = action->session;
+	int err = td_rtnl_set_rate(&w->rtnl, session->ifname, action->rate_kbps);
+
+	if (err != 0)
+		td_log(TD_LOG_WARNING, "cannot limit %s to %u kbit/s: %s%s", session->ifname,
+		       action->rate_kbps, strerror(-err),
+		       err == -ENOENT ? "; does the kernel have sch_htb and sch_fq_codel?" : "");
+	else
+		td_log(TD_LOG_INFO, "tunnel %u: limited to %u kbit/s at the client's request",
+		       session->tunnel_id, action->rate_kbps);
+	td_engine_result(w->engine, action->handle, action->sequence, err, w->loop.now);
+}
+
+static void create(struct worker *w, const struct td_action *action)
+{
+	struct td_udp *udp = td_listeners_find(w->setup->listeners, &action->session->flow);
+
+	if (udp)
+		w->ops->create(w->path, action->handle, action->sequence, action->session, udp);
+	else
+		td_engine_result(w->engine, action->handle, action->sequence, -EADDRNOTAVAIL,
+				 w->loop.now);
+}
+
+static void perform(struct worker *w, const struct td_action *action)
+{
+	switch (action->kind) {
+	case TD_ACTION_CREATE:
+		create(w, action);
+		break;
+	case TD_ACTION_SET_MTU:
+		td_log(TD_LOG_INFO, "tunnel %u: MTU %u", action->session->tunnel_id,
+		       action->session->mtu);
+		w->ops->set_mtu(w->path, action->handle, action->sequence, action->session->mtu);
+		break;
+	case TD_ACTION_SET_RATE:
+		set_rate(w, action);
+		break;
+	case TD_ACTION_DESTROY:
+		w->ops->destroy(w->path, action->handle, action->sequence);
+		break;
+	case TD_ACTION_HOOK:
+		post_hook(w, action);
+		break;
+	case TD_ACTION_UP:
+		log_up(w, action->session);
+		break;
+	case TD_ACTION_DOWN:
+		log_down(action);
+		break;
+	case TD_ACTION_CHANGED:
+		post_record(w, action);
+		break;
+	case TD_ACTION_FREED:
+		post_forget(w, action->handle);
+		break;
+	}
+}
+
+/* --- the data path's side --- */
+
+static void flush_tx(struct worker *w)
+{
+	while (!w->tx_blocked) {
+		int err;
+
+		if (w->tx_size == 0)
+			w->tx_size = td_engine_tx(w->engine, &w->tx, w->tx_bytes,
+						  sizeof(w->tx_bytes), w->loop.now);
+		if (w->tx_size == 0)
+			return;
+		err = w->ops->send(w->path, w->tx.handle, &w->tx.flow, w->tx_bytes, w->tx_size);
+		w->tx_blocked = err == -EAGAIN;
+		if (!w->tx_blocked)
+			w->tx_size = 0; /* sent, or lost as the network might have lost it */
+	}
+}
+
+static void on_control(void *ctx, const struct td_flow *flow, const uint8_t *bytes, size_t size)
+{
+	struct worker *w = ctx;
+
+	td_engine_rx(w->engine, flow, bytes, size, w->loop.now);
+	flush_tx(w);
+}
+
+/* A new interface is set up by us, unless a hook does that: field scripts bridge it first. */
+static void bring_up(struct worker *w, const struct td_session_info *session)
+{
+	int err;
+
+	if (w->options->hooks[TD_HOOK_UP][0] != '\0')
+		return;
+	err = td_rtnl_set_up(&w->rtnl, session->ifname);
+	if (err != 0)
+		td_log(TD_LOG_WARNING, "cannot set %s up: %s", session->ifname, strerror(-err));
+}
+
+static void on_done(void *ctx, struct td_handle handle, uint32_t sequence, int err)
+{
+	struct worker *w = ctx;
+
+	td_engine_result(w->engine, handle, sequence, err, w->loop.now);
+}
+
+static void on_lost(void *ctx, struct td_handle handle)
+{
+	struct worker *w = ctx;
+
+	td_engine_lost(w->engine, handle, w->loop.now);
+}
+
+static void on_writable(void *ctx)
+{
+	struct worker *w = ctx;
+
+	w->tx_blocked = false;
+	flush_tx(w);
+}
+
+/* --- the loop --- */
+
+static bool act_some(struct worker *w)
+{
+	struct td_action action;
+	unsigned done = 0;
+
+	while (done < ACTIONS_PER_TURN && !w->message_waits && !w->broken &&
+	       td_engine_next_action(w->engine, &action, w->loop.now)) {
+		if (action.kind == TD_ACTION_UP)
+			bring_up(w, action.session);
+		perform(w, &action);
+		flush_tx(w);
+		done++;
+	}
+	return done == ACTIONS_PER_TURN;
+}
+
+/* Stopped, and nothing left to send or to wait for. */
+static bool finished(const struct worker *w)
+{
+	return w->stopping && td_engine_idle(w->engine) && w->tx_size == 0 && !w->message_waits;
+}
+
+static struct td_time prepare(void *ctx, struct td_time now)
+{
+	struct worker *w = ctx;
+	bool more;
+
+	if (td_time_reached(td_engine_deadline(w->engine), now))
+		td_engine_tick(w->engine, now);
+	flush_tx(w);
+	more = act_some(w);
+	if (finished(w) || w->broken)
+		td_loop_stop(&w->loop);
+	return more ? now : td_engine_deadline(w->engine);
+}
+
+static void handle_message(struct worker *w, const struct td_ipc_message *message)
+{
+	switch (message->type) {
+	case TD_IPC_HOOK_ENDED:
+		td_engine_result(w->engine, message->ended.handle, message->ended.sequence,
+				 message->ended.result, w->loop.now);
+		break;
+	case TD_IPC_STOP:
+		w->stopping = true;
+		td_engine_shutdown(w->engine, w->options->shutdown_timeout_us, w->loop.now);
+		break;
+	case TD_IPC_READY:
+	case TD_IPC_HOOK:
+	case TD_IPC_RECORD:
+	case TD_IPC_FORGET:
+		break;
+	}
+}
+
+static void on_ipc(struct td_watch *watch, uint32_t events)
+{
+	struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, ipc));
+	struct td_ipc_message message;
+	int got, descriptor;
+
+	if ((events & EPOLLOUT) && w->message_waits)
+		flush_message(w);
+	while ((got = td_ipc_receive(watch->fd, &message, &descriptor)) > 0)
+		handle_message(w, &message);
+	if (got < 0) {
+		td_log(TD_LOG_ERROR, "the parent process is gone: ending");
+		w->broken = true;
+		td_loop_stop(&w->loop);
+	}
+}
+
+/* --- start and end --- */
+
+static int open_engine(struct worker *w)
+{
+	struct td_engine_config config = { 0 };
+	void *memory = malloc(td_engine_size(w->options->max_tunnels));
+
+	w->fd_sent = calloc(w->options->max_tunnels, sizeof(*w->fd_sent));
+	if (!memory || !w->fd_sent) {
+		free(memory);
+		td_log(TD_LOG_ERROR, "not enough memory for %u tunnels: lower max_tunnels",
+		       w->options->max_tunnels);
+		return -ENOMEM;
+	}
+	td_config_engine(w->options, &config);
+	if (td_entropy_get(config.cookie_key, sizeof(config.cookie_key)) != 0 ||
+	    td_entropy_get(config.index_key, sizeof(config.index_key)) != 0 ||
+	    td_entropy_get(&config.seed, sizeof(config.seed)) != 0) {
+		free(memory);
+		td_log(TD_LOG_ERROR, "the kernel gives no random numbers");
+		return -EIO;
+	}
+	w->engine = td_engine_init(memory, &config, w->loop.now);
+	return 0;
+}
+
+static int open_path(struct worker *w)
+{
+	const struct td_datapath_setup setup = {
+		.loop = &w->loop,
+		.host = { on_control, on_done, on_lost, on_writable, w },
+		.max_tunnels = w->options->max_tunnels,
+	};
+	struct td_listeners *listeners = w->setup->listeners;
+	char why[256];
+	int err = td_datapath_choose(w->options->datapath, &w->ops, why, sizeof(why));
+
+	if (err != 0) {
+		td_log(TD_LOG_ERROR, "%s", why);
+		return err;
+	}
+	td_log(TD_LOG_NOTICE, "data path %s", why);
+	err = w->ops->open(&w->path, &setup);
+	for (uint32_t i = 0; err == 0 && i < listeners->count; i++)
+		err = w->ops->listen(w->path, &listeners->udp[i]);
+	if (err == 0)
+		err = td_rtnl_open(&w->rtnl);
+	if (err != 0)
+		td_log(TD_LOG_ERROR, "cannot open the data path: %s", strerror(-err));
+	return err;
+}
+
+static void adopt_one(struct worker *w, struct td_kept_session *kept)
+{
+	const struct td_session_info *session;
+	struct td_handle handle;
+	struct td_udp *udp;
+
+	if (td_engine_adopt(w->engine, kept->record, kept->size, &handle, w->loop.now) != 0) {
+		td_log(TD_LOG_WARNING, "a session cannot be taken over: its client has to come again");
+		return;
+	}
+	session = td_engine_session(w->engine, handle);
+	if (!session || kept->fd < 0)
+		return;
+	udp = td_listeners_find(w->setup->listeners, &session->flow);
+	if (udp && w->ops->adopt(w->path, handle, session, udp, kept->fd) == 0) {
+		w->fd_sent[handle.index] = 1;
+		kept->fd = -1; /* the back-end's now */
+		return;
+	}
+	td_engine_lost(w->engine, handle, w->loop.now);
+}
+
+static void adopt_all(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->options->max_tunnels; i++) {
+		struct td_kept_session *kept = &w->setup->kept[i];
+
+		if (kept->size > 0)
+			adopt_one(w, kept);
+		if (kept->fd >= 0)
+			close(kept->fd);
+		kept->fd = -1;
+	}
+}
+
+static int open_all(struct worker *w)
+{
+	int err = td_loop_init(&w->loop, prepare, w);
+
+	w->loop.now = td_now();
+	if (err != 0) {
+		td_log(TD_LOG_ERROR, "cannot make an event loop: %s", strerror(-err));
+		return err;
+	}
+	err = open_engine(w);
+	if (err == 0)
+		err = open_path(w);
+	if (err == 0)
+		err = td_loop_add(&w->loop, &w->ipc, EPOLLIN);
+	if (err != 0)
+		return err;
+	err = td_caps_confine(TD_CAP(CAP_NET_ADMIN), 0, 0);
+	if (err != 0)
+		td_log(TD_LOG_ERROR, "cannot give up privileges: %s", strerror(-err));
+	return err;
+}
+
+static void log_counters(const struct td_engine_counters *c)
+{
+	td_log(TD_LOG_NOTICE,
+	       "%llu tunnels established, %llu refused, %llu made to wait; hooks skipped for lack of "
+	       "time: %llu",
+	       (unsigned long long)c->established, (unsigned long long)c->refused,
+	       (unsigned long long)c->parked, (unsigned long long)c->hooks_skipped);
+}
+
+int td_worker_run(const struct td_worker_setup *setup)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int err;
+
+	/* Signals of the terminal are for the parent, which ends us in order. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	prctl(PR_SET_NAME, "td-worker");
+	if (!w)
+		return EXIT_FAILURE;
+	w->setup = setup;
+	w->options = setup->options;
+	w->ipc = (struct td_watch){ .fd = setup->ipc_fd, .ready = on_ipc };
+	if (open_all(w) != 0)
+		return EXIT_FAILURE;
+	adopt_all(w);
+	memset(&w->message, 0, sizeof(w->message));
+	post(w, TD_IPC_READY, -1);
+	err = td_loop_run(&w->loop);
+	if (err != 0)
+		td_log(TD_LOG_ERROR, "event loop: %s", strerror(-err));
+	if (w->stopping)
+		log_counters(td_engine_counters(w->engine));
+	w->ops->close(w->path);
+	return err == 0 && !w->broken ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * The worker process of the broker: protocol engine, loop and data path. It alone reads what comes from the
+ * network, and holds no more privileges than that needs. Hooks run, and records are kept, in the
+ * parent (parent.h).
+ */
+#ifndef TD_BROKER_WORKER_H
+#define TD_BROKER_WORKER_H
+
+#include "broker/config.h"
+#include "broker/listeners.h"
+
+/* A session that an earlier worker left behind. */
+struct td_kept_session {
+	int fd;        /* keeps its tunnel alive; -1: it has none (any more) */
+	uint16_t size; /* of the record; 0: there is none */
+	uint8_t record[TD_RECORD_MAX];
+};
+
+struct td_worker_setup {
+	const struct td_broker_options *options;
+	struct td_listeners *listeners;
+	struct td_kept_session *kept; /* options->max_tunnels of them; the descriptors become the worker's */
+	int ipc_fd;
+};
+
+/* Runs until it is told to stop. The process's exit status. */
+int td_worker_run(const struct td_worker_setup *setup);
+
+#endif
