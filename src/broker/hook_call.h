@@ -9,7 +9,8 @@
 #include "sys/hooks.h"
 
 struct td_hook_call {
-	const char *args[TD_HOOK_ARGS]; /* NULL-terminated; they point into this struct and the session */
+	const char *args
+		[TD_HOOK_ARGS]; /* NULL-terminated; they point into this struct and the session */
 	char numbers[8][11];
 	char address[64];
 };

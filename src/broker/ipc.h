@@ -15,8 +15,8 @@
 
 enum td_ipc_type {
 	/* worker to parent */
-	TD_IPC_READY,  /* it listens */
-	TD_IPC_HOOK,   /* run one, and tell when it has ended */
+	TD_IPC_READY, /* it listens */
+	TD_IPC_HOOK,  /* run one, and tell when it has ended */
 	TD_IPC_RECORD, /* keep this; the message may carry the descriptor that keeps the tunnel alive */
 	TD_IPC_FORGET, /* forget record and descriptor of record.index */
 	/* parent to worker */

@@ -13,7 +13,8 @@ static const char *remedy(int err)
 	case EADDRINUSE:
 		return "; is another broker running?";
 	case EADDRNOTAVAIL:
-		return "; this host does not have the address (yet): configure 0.0.0.0 or :: to take any";
+		return "; this host does not have the address (yet): configure 0.0.0.0 or :: to "
+		       "take any";
 	case ENODEV:
 		return "; there is no such interface";
 	case EACCES:

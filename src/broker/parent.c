@@ -24,9 +24,9 @@
 #include "sys/loop.h"
 
 #define RESTART_PAUSE_MAX TD_SECONDS(30)
-#define STABLE_AFTER	  TD_SECONDS(60) /* a worker that lived so long starts anew at once */
-#define STOP_GRACE	  TD_SECONDS(5)	 /* beyond the hooks' deadline, for removing interfaces */
-#define TOKEN_NONE	  UINT64_MAX	 /* of a hook whose result nobody waits for */
+#define STABLE_AFTER      TD_SECONDS(60) /* a worker that lived so long starts anew at once */
+#define STOP_GRACE        TD_SECONDS(5)  /* beyond the hooks' deadline, for removing interfaces */
+#define TOKEN_NONE        UINT64_MAX     /* of a hook whose result nobody waits for */
 
 /* A session has one hook under way at most, so its slot is the hook's name. */
 struct hook_run {
@@ -55,7 +55,7 @@ struct parent {
 	int status;
 };
 
-#define container_of(pointer, type, member) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 static void end(struct parent *p, int status)
 {

@@ -23,7 +23,8 @@ _Noreturn void td_assert_failed(const char *file, int line)
 static void usage(FILE *to)
 {
 	fputs("Usage: tunneldigger-broker [-n] CONFIG\n"
-	      "Accept L2TPv3-over-UDP tunnels, as the file CONFIG says: tunneldigger-broker.conf(5).\n"
+	      "Accept L2TPv3-over-UDP tunnels, as the file CONFIG says: "
+	      "tunneldigger-broker.conf(5).\n"
 	      "\n"
 	      "  -n             check CONFIG, print the effective configuration and exit\n"
 	      "  -h, --help     print this and exit\n"

@@ -22,9 +22,9 @@
 #include "core/engine.h"
 #include "datapath/datapath.h"
 #include "sys/caps.h"
+#include "sys/entropy.h"
 #include "sys/log.h"
 #include "sys/loop.h"
-#include "sys/entropy.h"
 #include "sys/rtnl.h"
 
 #define ACTIONS_PER_TURN 32 /* so that a thousand arrivals do not hold up the keepalives */
@@ -424,7 +424,8 @@ static void adopt_one(struct worker *w, struct td_kept_session *kept)
 	struct td_udp *udp;
 
 	if (td_engine_adopt(w->engine, kept->record, kept->size, &handle, w->loop.now) != 0) {
-		td_log(TD_LOG_WARNING, "a session cannot be taken over: its client has to come again");
+		td_log(TD_LOG_WARNING,
+		       "a session cannot be taken over: its client has to come again");
 		return;
 	}
 	session = td_engine_session(w->engine, handle);
@@ -477,7 +478,8 @@ static int open_all(struct worker *w)
 static void log_counters(const struct td_engine_counters *c)
 {
 	td_log(TD_LOG_NOTICE,
-	       "%llu tunnels established, %llu refused, %llu made to wait; hooks skipped for lack of "
+	       "%llu tunnels established, %llu refused, %llu made to wait; hooks skipped for lack "
+	       "of "
 	       "time: %llu",
 	       (unsigned long long)c->established, (unsigned long long)c->refused,
 	       (unsigned long long)c->parked, (unsigned long long)c->hooks_skipped);

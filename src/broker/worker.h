@@ -20,7 +20,8 @@ struct td_kept_session {
 struct td_worker_setup {
 	const struct td_broker_options *options;
 	struct td_listeners *listeners;
-	struct td_kept_session *kept; /* options->max_tunnels of them; the descriptors become the worker's */
+	struct td_kept_session
+		*kept; /* options->max_tunnels of them; the descriptors become the worker's */
 	int ipc_fd;
 };
 
