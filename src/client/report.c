@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "client/report.h"
+
+#include <string.h>
+
+#include "base/text.h"
+#include "sys/log.h"
+
+static void report_up(struct td_report *report, const struct td_session_info *s, struct td_time now)
+{
+	char broker[TD_ADDR_TEXT];
+
+	td_addr_text(broker, &s->flow.peer, true);
+	td_log(TD_LOG_NOTICE,
+	       "connected to broker %s in %u ms, interface %s, tunnel id %u, data path %s, MTU %u",
+	       broker, (unsigned)(td_time_since(now, report->asked) / 1000), s->ifname,
+	       s->peer_tunnel_id, report->datapath, s->mtu);
+	report->trouble = NULL;
+}
+
+/* A network that is away for hours makes the client try for hours: it says so once. */
+static void report_trouble(struct td_report *report, const char *why, const char *consequence)
+{
+	if (report->trouble == NULL || strcmp(report->trouble, why) != 0)
+		td_log(TD_LOG_NOTICE, "%s: %s", why, consequence);
+	report->trouble = why;
+}
+
+void td_report_state(struct td_report *report, const struct td_client_action *action,
+		     const struct td_session_info *session, struct td_time now)
+{
+	const char *why = action->why != NULL ? action->why : "";
+
+	switch (action->state) {
+	case TD_CLIENT_OFFLINE:
+		report_trouble(report, why, "waiting for the network");
+		break;
+	case TD_CLIENT_WAITING:
+		report_trouble(report, why, "trying again later");
+		break;
+	case TD_CLIENT_SELECTING:
+		report->asked = now;
+		break;
+	case TD_CLIENT_UP:
+		report_up(report, session, now);
+		break;
+	case TD_CLIENT_CLOSING:
+		td_log(TD_LOG_NOTICE, "tunnel over interface %s ends: %s", session->ifname, why);
+		break;
+	case TD_CLIENT_ENDED:
+		td_log(TD_LOG_NOTICE, "ended: %s", why);
+		break;
+	case TD_CLIENT_COOKIE:
+	case TD_CLIENT_PREPARE:
+	case TD_CLIENT_CREATING:
+		break;
+	}
+}

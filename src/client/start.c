@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * From the command line to a running client: whatever is missing is told here, in one sentence that
+ * names the remedy, before the first datagram leaves.
+ */
+#include <errno.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "client/client.h"
+#include "client/lock.h"
+#include "sys/caps.h"
+#include "sys/log.h"
+
+enum { STATUS_FAULT = 1, STATUS_USAGE = 2 };
+
+static int take_lock(struct td_lock *lock, const char *kind, const char *name)
+{
+	int32_t holder;
+	int err = td_lock_take(lock, TD_LOCK_DIR, kind, name, &holder);
+
+	if (err == -EBUSY)
+		td_log(TD_LOG_ERROR, "another tunneldigger uses %s %s (pid %d)", kind, name,
+		       (int)holder);
+	else if (err < 0)
+		td_log(TD_LOG_ERROR, "%s must be a directory that this user can write to: %s",
+		       TD_LOCK_DIR, strerror(-err));
+	return err;
+}
+
+/*
+ * A hook that root executes has root's capabilities again. For another user there is no such way:
+ * then they are kept.
+ */
+static int drop_privileges(const struct td_options *options)
+{
+	if (options->hook != NULL && geteuid() != 0)
+		return 0;
+	int err = td_caps_limit(TD_CAP(CAP_NET_ADMIN) | TD_CAP(CAP_NET_RAW));
+	if (err < 0)
+		td_log(TD_LOG_ERROR, "capabilities cannot be dropped: %s", strerror(-err));
+	return err;
+}
+
+static int run(const struct td_options *options)
+{
+	const struct td_datapath_ops *ops;
+	char why[256];
+	int err = td_datapath_choose(options->datapath, &ops, why, sizeof(why));
+
+	td_log(err < 0 ? TD_LOG_ERROR : TD_LOG_NOTICE, "%s", why);
+	if (err == 0)
+		err = drop_privileges(options);
+	/* From here on, standard error gets a copy only if asked for. */
+	td_log_open("td-client", options->log_to_stderr, TD_LOG_INFO);
+	return err == 0 ? td_client_run(options, ops) : err;
+}
+
+static int run_locked(const struct td_options *options)
+{
+	struct td_lock interface, id;
+	char number[11];
+
+	td_text_u32(number, options->tunnel_id);
+	int err = take_lock(&interface, "interface", options->ifname);
+	if (err < 0)
+		return err;
+	err = take_lock(&id, "tunnel-id", number);
+	if (err == 0) {
+		err = run(options);
+		td_lock_release(&id);
+	}
+	td_lock_release(&interface);
+	return err;
+}
+
+int td_client_main(int argc, char **argv)
+{
+	struct td_options options;
+	char why[200];
+	int status = 0;
+
+	signal(SIGPIPE, SIG_IGN); /* nobody has to read what we say */
+	switch (td_options_parse(&options, argc, argv, why, sizeof(why))) {
+	case TD_OPTIONS_HELP:
+		td_options_help(STDOUT_FILENO);
+		break;
+	case TD_OPTIONS_VERSION:
+		dprintf(STDOUT_FILENO, "tunneldigger %s\n", TD_VERSION);
+		break;
+	case TD_OPTIONS_WRONG:
+		dprintf(STDERR_FILENO, "tunneldigger: %s\n", why);
+		status = STATUS_USAGE;
+		break;
+	case TD_OPTIONS_RUN:
+		td_log_open("td-client", true, TD_LOG_INFO);
+		if (!td_caps_have(CAP_NET_ADMIN)) {
+			td_log(TD_LOG_ERROR, "start it as root: interfaces need CAP_NET_ADMIN");
+			status = STATUS_FAULT;
+		} else if (run_locked(&options) < 0) {
+			status = STATUS_FAULT;
+		}
+		break;
+	}
+	td_options_fini(&options);
+	return status;
+}
