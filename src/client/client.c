@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "client/lookups.h"
@@ -23,6 +22,7 @@
 #include "client/report.h"
 #include "client/script.h"
 #include "core/l2tp.h"
+#include "sys/entropy.h"
 #include "sys/log.h"
 #include "sys/rtnl.h"
 
@@ -319,21 +319,13 @@ static struct td_time prepare(void *ctx, struct td_time now)
 
 /* --- from beginning to end --- */
 
-/* For jitter: must differ between clients that start at the same moment. */
-static uint64_t make_seed(const char *uuid)
-{
-	uint64_t seed = (uint64_t)td_now().us;
-
-	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) == (ssize_t)sizeof(seed))
-		return seed;
-	while (*uuid != 0)
-		seed = seed * 31 + (uint8_t)*uuid++;
-	return seed;
-}
-
 static int start_machine(struct app *app)
 {
 	const struct td_options *options = app->options;
+	uint64_t seed;
+
+	if (td_entropy_get(&seed, sizeof(seed)) < 0)
+		seed = (uint64_t)td_now().us;
 	const struct td_client_config config = {
 		.uuid = options->uuid,
 		.ifname = options->ifname,
@@ -342,7 +334,7 @@ static int start_machine(struct app *app)
 		.broker_count = options->broker_count,
 		.max_mtu = options->max_mtu,
 		.selection = options->selection,
-		.seed = make_seed(options->uuid),
+		.seed = seed,
 	};
 	void *memory = malloc(td_client_size(options->broker_count));
 

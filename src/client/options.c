@@ -24,12 +24,12 @@ enum { OPTION_DATAPATH = 128, OPTION_MTU_MAX, OPTION_VERSION };
 static const struct td_option table[] = {
 	{ 'u', "", "UUID", "name of this client at the broker (required)" },
 	{ 'i', "", "INTERFACE", "name of the tunnel's interface (required)" },
-	{ 'b', "", "HOST:PORT", "a broker, repeat it for more; IPv6: [ADDRESS]:PORT (required)" },
+	{ 'b', "", "HOST:PORT", "a broker; repeat for more; IPv6: [ADDRESS]:PORT (required)" },
 	{ 'l', "", "ADDRESS", "local address to use (default: any)" },
 	{ 'I', "", "INTERFACE", "reach brokers through this interface only (default: any)" },
 	{ 's', "", "PATH", "run PATH session.up|session.down INTERFACE" },
-	{ 't', "", "NUMBER", "tunnel id, different for each client on a host (default: 1)" },
-	{ 'L', "", "KBIT/S", "have the broker limit what it sends us (default: 0, no limit)" },
+	{ 't', "", "NUMBER", "tunnel id, another for each client of a host (default: 1)" },
+	{ 'L', "", "KBIT/S", "limit of what the broker sends us (default: 0, none)" },
 	{ 'g', "", "", "take the first broker that answers (default)" },
 	{ 'a', "", "", "take the broker with the least load" },
 	{ 'r', "", "", "take any broker, at random" },
@@ -250,7 +250,7 @@ static enum td_options_verdict take_all(struct td_options *options, int argc, ch
 		}
 		const struct td_option *o = find(code);
 		const char *allowed = NULL;
-		if (o->argument[0] == 0)
+		if (optarg == NULL)
 			take_switch(options, code);
 		else
 			allowed = take_argument(options, code, optarg);

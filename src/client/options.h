@@ -55,7 +55,7 @@ struct td_option {
 	unsigned char code; /* its letter; from 128 on: it has only a name */
 	char name[9];       /* "": it has only a letter */
 	char argument[10];  /* "": it takes none */
-	char help[70];
+	char help[59];      /* fits in 80 columns */
 };
 
 const struct td_option *td_options_table(size_t *count);

@@ -11,9 +11,7 @@
 
 static void ended(struct td_child *child, int status)
 {
-	struct td_script_run *run = (struct td_script_run *)child;
-
-	run->busy = false;
+	(void)child;
 	if (WIFSIGNALED(status))
 		td_log(TD_LOG_WARNING, "hook ended by signal %d", WTERMSIG(status));
 	else if (WEXITSTATUS(status) != 0)
@@ -35,22 +33,21 @@ _Noreturn static void become(const char *path, const char *event, const char *if
 
 void td_script_start(struct td_script *script, const char *event, const char *ifname)
 {
-	struct td_script_run *run = script->runs;
-	const struct td_script_run *end = run + TD_SCRIPT_RUNNING_MAX;
+	struct td_child *child = script->running;
+	const struct td_child *end = child + TD_SCRIPT_RUNNING_MAX;
 
-	while (run < end && run->busy)
-		run++;
-	if (run == end) {
-		td_log(TD_LOG_ERROR, "hook %s not started: %d of them hang", event,
+	while (child < end && child->pid != 0)
+		child++;
+	if (child == end) {
+		td_log(TD_LOG_ERROR, "hook %s not started: %d others have not ended", event,
 		       TD_SCRIPT_RUNNING_MAX);
 		return;
 	}
 	pid_t pid = fork();
 	if (pid == 0)
 		become(script->path, event, ifname);
-	run->child.ended = ended;
-	int err = pid < 0 ? -errno : td_child_watch(&run->child, script->loop, pid);
-	run->busy = err == 0;
+	child->ended = ended;
+	int err = pid < 0 ? -errno : td_child_watch(child, script->loop, pid);
 	if (err < 0)
 		td_log(TD_LOG_ERROR, "hook %s: %s", event, strerror(-err));
 }

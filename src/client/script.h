@@ -8,8 +8,6 @@
 #ifndef TD_CLIENT_SCRIPT_H
 #define TD_CLIENT_SCRIPT_H
 
-#include <stdbool.h>
-
 #include "sys/loop.h"
 
 #define TD_SCRIPT_RUNNING_MAX 8
@@ -17,10 +15,7 @@
 struct td_script {
 	struct td_loop *loop;
 	const char *path;
-	struct td_script_run {
-		struct td_child child;
-		bool busy;
-	} runs[TD_SCRIPT_RUNNING_MAX];
+	struct td_child running[TD_SCRIPT_RUNNING_MAX]; /* pid 0: none */
 };
 
 /* Logs what goes wrong: nothing depends on it. */

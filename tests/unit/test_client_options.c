@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* The client's command line: what it accepts, what it says about the rest, and its manual page. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "client/options.h"
+
+#define REQUIRED "-u", "node", "-i", "l2tp0", "-b", "192.0.2.1:8942"
+#define WORDS    40
+
+struct parsed {
+	enum td_options_verdict verdict;
+	struct td_options options;
+	char why[200];
+	char *argv[WORDS];
+};
+
+/* Parses copies of the words, as the parser cuts them. */
+static struct parsed *parse(const char *const *words)
+{
+	struct parsed *p = calloc(1, sizeof(*p));
+	int argc = 0;
+
+	assert_non_null(p);
+	p->argv[argc++] = strdup("tunneldigger");
+	for (; *words != NULL; words++) {
+		assert_true(argc < WORDS);
+		p->argv[argc++] = strdup(*words);
+	}
+	p->verdict = td_options_parse(&p->options, argc, p->argv, p->why, sizeof(p->why));
+	return p;
+}
+
+static void discard(struct parsed *p)
+{
+	td_options_fini(&p->options);
+	for (int i = 0; i < WORDS; i++)
+		free(p->argv[i]);
+	free(p);
+}
+
+#define PARSE(...) parse((const char *const[]){ __VA_ARGS__, NULL })
+
+#define assert_wrong(sentence, ...)                              \
+	do {                                                     \
+		struct parsed *p_ = PARSE(__VA_ARGS__);          \
+		assert_int_equal(p_->verdict, TD_OPTIONS_WRONG); \
+		assert_string_equal(p_->why, sentence);          \
+		discard(p_);                                     \
+	} while (0)
+
+static void defaults_are_those_of_deployed_clients(void **state)
+{
+	struct parsed *p = PARSE(REQUIRED);
+	const struct td_options *o = &p->options;
+
+	(void)state;
+	assert_int_equal(p->verdict, TD_OPTIONS_RUN);
+	assert_string_equal(o->uuid, "node");
+	assert_string_equal(o->ifname, "l2tp0");
+	assert_int_equal(o->broker_count, 1);
+	assert_string_equal(o->brokers[0].host, "192.0.2.1");
+	assert_string_equal(o->brokers[0].service, "8942");
+	assert_null(o->bind_ifname);
+	assert_null(o->hook);
+	assert_int_equal(o->local.family, TD_FAMILY_NONE);
+	assert_int_equal(o->tunnel_id, 1);
+	assert_int_equal(o->limit_kbps, 0);
+	assert_int_equal(o->max_mtu, 1446);
+	assert_int_equal(o->selection, TD_SELECT_FIRST);
+	assert_int_equal(o->datapath, TD_DATAPATH_AUTO);
+	assert_false(o->log_to_stderr);
+	discard(p);
+}
+
+static void every_option_is_taken(void **state)
+{
+	struct parsed *p =
+		PARSE(REQUIRED, "-f", "-a", "-l", "192.0.2.7", "-I", "eth1", "-s", "/etc/hook",
+		      "-t", "7", "-L", "10000", "--datapath", "tap", "--mtu-max=9000");
+	const struct td_options *o = &p->options;
+
+	(void)state;
+	assert_int_equal(p->verdict, TD_OPTIONS_RUN);
+	assert_true(o->log_to_stderr);
+	assert_int_equal(o->selection, TD_SELECT_USAGE);
+	assert_int_equal(o->local.family, TD_FAMILY_IPV4);
+	assert_memory_equal(o->local.ip, "\xc0\x00\x02\x07", 4);
+	assert_int_equal(o->local.port, 0);
+	assert_string_equal(o->bind_ifname, "eth1");
+	assert_string_equal(o->hook, "/etc/hook");
+	assert_int_equal(o->tunnel_id, 7);
+	assert_int_equal(o->limit_kbps, 10000);
+	assert_int_equal(o->datapath, TD_DATAPATH_TAP);
+	assert_int_equal(o->max_mtu, 9000);
+	discard(p);
+}
+
+static void check_selection(const char *letters, enum td_selection selection)
+{
+	struct parsed *p = PARSE(REQUIRED, letters);
+
+	assert_int_equal(p->verdict, TD_OPTIONS_RUN);
+	assert_int_equal(p->options.selection, selection);
+	discard(p);
+}
+
+static void the_last_selection_counts(void **state)
+{
+	(void)state;
+	check_selection("-a", TD_SELECT_USAGE);
+	check_selection("-r", TD_SELECT_RANDOM);
+	check_selection("-arg", TD_SELECT_FIRST);
+	check_selection("-gra", TD_SELECT_USAGE);
+}
+
+static void a_tunnel_id_may_have_any_base(void **state)
+{
+	static const char *const texts[] = { "0x64", "0144", "100" };
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct parsed *p = PARSE(REQUIRED, "-t", texts[i]);
+
+		assert_int_equal(p->options.tunnel_id, 100);
+		discard(p);
+	}
+}
+
+static void brokers_keep_their_order_without_limit(void **state)
+{
+	enum { COUNT = 1000 };
+	static char words[5][16] = { "tunneldigger", "-u", "node", "-i", "l2tp0" };
+	static char option[] = "-b", texts[COUNT][24];
+	static char *argv[5 + 2 * COUNT];
+	int argc = 0;
+	struct td_options o;
+	char why[200];
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		argv[argc++] = words[i];
+	for (int i = 0; i < COUNT; i++) {
+		snprintf(texts[i], sizeof(texts[i]), "broker%d:%d", i, i + 1);
+		argv[argc++] = option;
+		argv[argc++] = texts[i];
+	}
+	assert_int_equal(td_options_parse(&o, argc, argv, why, sizeof(why)), TD_OPTIONS_RUN);
+	assert_int_equal(o.broker_count, COUNT);
+	assert_string_equal(o.brokers[0].host, "broker0");
+	assert_string_equal(o.brokers[999].host, "broker999");
+	assert_string_equal(o.brokers[999].service, "1000");
+	td_options_fini(&o);
+}
+
+static void a_broker_may_be_a_name_or_an_ipv6_address(void **state)
+{
+	struct parsed *p = PARSE("-u", "node", "-i", "l2tp0", "-b", "[2001:db8::1]:8942", "-b",
+				 "broker.example.net:l2tp");
+
+	(void)state;
+	assert_int_equal(p->verdict, TD_OPTIONS_RUN);
+	assert_string_equal(p->options.brokers[0].host, "2001:db8::1");
+	assert_string_equal(p->options.brokers[0].service, "8942");
+	assert_string_equal(p->options.brokers[1].host, "broker.example.net");
+	assert_string_equal(p->options.brokers[1].service, "l2tp");
+	discard(p);
+}
+
+static void an_ipv6_address_can_be_bound(void **state)
+{
+	struct parsed *p = PARSE(REQUIRED, "-l", "2001:db8::7");
+
+	(void)state;
+	assert_int_equal(p->options.local.family, TD_FAMILY_IPV6);
+	assert_int_equal(p->options.local.ip[15], 7);
+	discard(p);
+}
+
+static void what_is_required_is_named(void **state)
+{
+	(void)state;
+	assert_wrong("-u UUID is missing, see --help", "-i", "l2tp0", "-b", "192.0.2.1:1");
+	assert_wrong("-i INTERFACE is missing, see --help", "-u", "node", "-b", "192.0.2.1:1");
+	assert_wrong("-b HOST:PORT is missing, see --help", "-u", "node", "-i", "l2tp0");
+}
+
+static void an_option_that_does_not_exist_is_named(void **state)
+{
+	(void)state;
+	assert_wrong("-x is not an option, see --help", REQUIRED, "-x");
+	assert_wrong("-x is not an option, see --help", "-fx", REQUIRED);
+	assert_wrong("--foo is not an option, see --help", REQUIRED, "--foo");
+	assert_wrong("--help=yes is not an option, see --help", REQUIRED, "--help=yes");
+	assert_wrong("'eth0' belongs to no option, see --help", REQUIRED, "eth0");
+	assert_wrong("-p is no longer an option: the port belongs to the broker, as in -b "
+		     "HOST:PORT",
+		     REQUIRED, "-p", "8942");
+}
+
+static void a_missing_argument_is_named(void **state)
+{
+	(void)state;
+	assert_wrong("-u wants UUID", "-i", "l2tp0", "-u");
+	assert_wrong("-L wants KBIT/S", REQUIRED, "-L");
+	assert_wrong("--datapath wants WHICH", REQUIRED, "--datapath");
+}
+
+#define UUIDS "1 to 238 characters of A-Z a-z 0-9 . _ : @ + = ~ - / that do not begin with -"
+
+static void check_uuid(const char *uuid)
+{
+	struct parsed *p = PARSE(REQUIRED, "-u", uuid);
+
+	assert_int_equal(p->verdict, TD_OPTIONS_WRONG);
+	assert_memory_equal(p->why, "-u wants " UUIDS ", not '",
+			    sizeof("-u wants " UUIDS ", not '") - 1);
+	discard(p);
+}
+
+static void a_uuid_that_a_broker_would_refuse_is_refused(void **state)
+{
+	char longest[TD_OPTIONS_UUID_MAX + 2] = { 0 };
+
+	(void)state;
+	check_uuid("");
+	check_uuid("-rf");
+	check_uuid("a b");
+	check_uuid("$(reboot)");
+	check_uuid("n\303\266de");
+	memset(longest, 'a', TD_OPTIONS_UUID_MAX + 1);
+	check_uuid(longest);
+	longest[TD_OPTIONS_UUID_MAX] = 0;
+	struct parsed *p = PARSE(REQUIRED, "-u", longest);
+	assert_int_equal(p->verdict, TD_OPTIONS_RUN);
+	discard(p);
+}
+
+#define IDS    "-t wants a number from 1 to 4294967295, not "
+#define LIMITS "-L wants a number of kbit/s from 0 to 4294967295, not "
+#define MTUS   "--mtu-max wants a number from 1280 to 9000, not "
+
+static void a_number_out_of_range_is_refused(void **state)
+{
+	(void)state;
+	assert_wrong(IDS "'0'", REQUIRED, "-t", "0");
+	assert_wrong(IDS "'-1'", REQUIRED, "-t", "-1");
+	assert_wrong(IDS "'4294967296'", REQUIRED, "-t", "4294967296");
+	assert_wrong(IDS "'99999999999999999999'", REQUIRED, "-t", "99999999999999999999");
+	assert_wrong(IDS "' 1'", REQUIRED, "-t", " 1");
+	assert_wrong(IDS "'1x'", REQUIRED, "-t", "1x");
+	assert_wrong(IDS "''", REQUIRED, "-t", "");
+	assert_wrong(LIMITS "'10mbit'", REQUIRED, "-L", "10mbit");
+	assert_wrong(LIMITS "'0x10'", REQUIRED, "-L", "0x10");
+	assert_wrong(MTUS "'1279'", REQUIRED, "--mtu-max", "1279");
+	assert_wrong(MTUS "'9001'", REQUIRED, "--mtu-max", "9001");
+}
+
+static void a_name_or_address_that_cannot_be_is_refused(void **state)
+{
+	(void)state;
+	assert_wrong("-i wants the name of an interface, not 'sixteen-letters-'", REQUIRED, "-i",
+		     "sixteen-letters-");
+	assert_wrong("-i wants the name of an interface, not 'td%d'", REQUIRED, "-i", "td%d");
+	assert_wrong("-I wants the name of an interface, not 'a/b'", REQUIRED, "-I", "a/b");
+	assert_wrong("-l wants an IPv4 or IPv6 address, not 'localhost'", REQUIRED, "-l",
+		     "localhost");
+	assert_wrong("-l wants an IPv4 or IPv6 address, not '192.0.2.256'", REQUIRED, "-l",
+		     "192.0.2.256");
+	assert_wrong("-b wants HOST:PORT or [ADDRESS]:PORT, not 'broker'", REQUIRED, "-b",
+		     "broker");
+	assert_wrong("-b wants HOST:PORT or [ADDRESS]:PORT, not ':8942'", REQUIRED, "-b", ":8942");
+	assert_wrong("-b wants HOST:PORT or [ADDRESS]:PORT, not 'broker:70000'", REQUIRED, "-b",
+		     "broker:70000");
+	assert_wrong("-s wants the path of a program, not ''", REQUIRED, "-s", "");
+	assert_wrong("--datapath wants auto, kernel or tap, not 'fast'", REQUIRED, "--datapath",
+		     "fast");
+}
+
+static void help_and_version_need_nothing_else(void **state)
+{
+	static const struct {
+		const char *word;
+		enum td_options_verdict verdict;
+	} cases[] = {
+		{ "-h", TD_OPTIONS_HELP },
+		{ "--help", TD_OPTIONS_HELP },
+		{ "--version", TD_OPTIONS_VERSION },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++) {
+		struct parsed *p = PARSE(cases[i].word);
+
+		assert_int_equal(p->verdict, cases[i].verdict);
+		discard(p);
+	}
+}
+
+static char *read_all(FILE *file)
+{
+	static char text[65536];
+
+	assert_non_null(file);
+	size_t size = fread(text, 1, sizeof(text) - 1, file);
+	assert_true(size > 0 && size < sizeof(text) - 1);
+	text[size] = 0;
+	assert_int_equal(fclose(file), 0);
+	return text;
+}
+
+static void help_shows_every_option_once_and_fits(void **state)
+{
+	size_t count, lines = 0;
+	const struct td_option *table = td_options_table(&count);
+	FILE *file = tmpfile();
+
+	(void)state;
+	assert_non_null(file);
+	td_options_help(fileno(file));
+	rewind(file);
+	for (char *line = strtok(read_all(file), "\n"); line != NULL; line = strtok(NULL, "\n")) {
+		assert_true(strlen(line) <= 80);
+		if (line[0] != ' ')
+			continue;
+		assert_true(lines < count);
+		assert_non_null(strstr(line, table[lines].help));
+		assert_string_equal(line + 22, table[lines].help);
+		lines++;
+	}
+	assert_int_equal(lines, count);
+}
+
+/* The lines of the manual page that document this option: ".It Fl u Ar UUID", ".It Fl h , -help" */
+static void expected_item(char *to, size_t size, const struct td_option *o)
+{
+	char letter[] = { (char)o->code, 0 };
+
+	if (o->code >= 128)
+		letter[0] = 0;
+	snprintf(to, size, "\n.It Fl %s%s%s%s%s%s\n", letter,
+		 letter[0] != 0 && o->name[0] != 0 ? " , " : "", o->name[0] != 0 ? "-" : "",
+		 o->name, o->argument[0] != 0 ? " Ar " : "", o->argument);
+}
+
+static void the_manual_page_has_every_option_and_no_other(void **state)
+{
+	size_t count, items = 0;
+	const struct td_option *table = td_options_table(&count);
+	char path[1024], item[64];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/../docs/man/tunneldigger.8", getenv("TD_TESTS"));
+	char *page = read_all(fopen(path, "r"));
+	for (size_t i = 0; i < count; i++) {
+		expected_item(item, sizeof(item), &table[i]);
+		if (strstr(page, item) == NULL)
+			fail_msg("not in the manual page: %s", item);
+	}
+	for (const char *at = page; (at = strstr(at, "\n.It Fl ")) != NULL; at++)
+		items++;
+	assert_int_equal(items, count);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_are_those_of_deployed_clients),
+		cmocka_unit_test(every_option_is_taken),
+		cmocka_unit_test(the_last_selection_counts),
+		cmocka_unit_test(a_tunnel_id_may_have_any_base),
+		cmocka_unit_test(brokers_keep_their_order_without_limit),
+		cmocka_unit_test(a_broker_may_be_a_name_or_an_ipv6_address),
+		cmocka_unit_test(an_ipv6_address_can_be_bound),
+		cmocka_unit_test(what_is_required_is_named),
+		cmocka_unit_test(an_option_that_does_not_exist_is_named),
+		cmocka_unit_test(a_missing_argument_is_named),
+		cmocka_unit_test(a_uuid_that_a_broker_would_refuse_is_refused),
+		cmocka_unit_test(a_number_out_of_range_is_refused),
+		cmocka_unit_test(a_name_or_address_that_cannot_be_is_refused),
+		cmocka_unit_test(help_and_version_need_nothing_else),
+		cmocka_unit_test(help_shows_every_option_once_and_fits),
+		cmocka_unit_test(the_manual_page_has_every_option_and_no_other),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
