@@ -31,6 +31,11 @@ enum td_pmtu_state {
 	TD_PMTU_UNKNOWN, /* nothing was acknowledged; waiting for the next search */
 };
 
+struct td_pmtu_probe {
+	uint16_t size;    /* 0: free */
+	uint16_t sent_ms; /* when it was sent first: the clock's low bits */
+};
+
 struct td_pmtu {
 	enum td_pmtu_state state;
 	uint16_t max_size;      /* largest size worth probing */
@@ -39,13 +44,19 @@ struct td_pmtu {
 	struct td_time deadline;
 	/* The rest is pmtu.c's. */
 	struct td_rng *rng;
-	struct td_time search_at;
-	struct td_time sent_at;
-	int64_t rtt_us;
-	uint16_t low, high;
-	uint16_t outstanding[TD_PMTU_FAN * 3];
-	uint8_t outstanding_count, to_send, tries, verifications;
+	struct td_time search_at; /* while settled: the next search */
+	uint16_t low;             /* largest size acknowledged in this search; 0: none */
+	uint16_t high;            /* smallest size above low that seems too large */
+	uint16_t rtt_ms;
+	uint16_t fan[TD_PMTU_FAN]; /* sizes of the present fan, in the order of sending */
+	uint8_t fan_count, fan_sent;
+	uint8_t rounds;        /* fans of this search */
+	uint8_t verifications; /* fans that repeated the size above the result */
+	uint8_t misses;        /* lost confirmations in a row */
+	uint8_t failures;      /* searches in a row that measured nothing */
+	uint8_t newest;        /* in outstanding */
 	bool notify;
+	struct td_pmtu_probe outstanding[TD_PMTU_FAN * 3];
 };
 
 /* max_mtu: the largest MTU to look for, TD_MTU_MIN … TD_MTU_MAX. rng outlives this. */
