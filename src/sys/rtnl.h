@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * Links, limits and changes of the network over rtnetlink (libmnl). All calls are synchronous and
- * return 0 or -errno.
+ * Links, limits and changes of the network over rtnetlink (libmnl).
+ *
+ * The calls on td_rtnl are synchronous, wait for the kernel's RTNL lock, and return 0 or -errno as
+ * the kernel answered: -ENODEV, no such interface; -EPERM, no CAP_NET_ADMIN.
  */
 #ifndef TD_SYS_RTNL_H
 #define TD_SYS_RTNL_H
@@ -23,11 +25,19 @@ void td_rtnl_close(struct td_rtnl *rtnl);
 int td_rtnl_set_mtu(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
 	__attribute__((warn_unused_result));
 int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname) __attribute__((warn_unused_result));
-/* HTB with one class of that rate and fq_codel in it on the interface's egress; 0: removes it. */
+/*
+ * HTB with one class of that rate and, where the kernel has it, fq_codel in it on the interface's
+ * egress; 0: removes it. Either may be repeated. -ENOENT: the kernel has no HTB.
+ */
 int td_rtnl_set_rate(struct td_rtnl *rtnl, const char *ifname, uint32_t rate_kbps)
 	__attribute__((warn_unused_result));
 
-/* Tells when addresses, routes or links change; several changes in a row are one call. */
+/*
+ * Tells when addresses, routes or links change; several changes in a row are one call. What cannot
+ * matter to a tunnel's transport is filtered in the kernel and wakes nobody: bridge ports, wireless
+ * events, the local table, and what a routing daemon (Babel, BIRD, …) does to its mesh, its default
+ * routes excepted.
+ */
 struct td_netwatch {
 	struct td_watch watch;
 	struct mnl_socket *nl;
@@ -36,5 +46,18 @@ struct td_netwatch {
 int td_netwatch_init(struct td_netwatch *netwatch, struct td_loop *loop)
 	__attribute__((warn_unused_result));
 void td_netwatch_fini(struct td_netwatch *netwatch, struct td_loop *loop);
+
+/*
+ * The messages that the above sends, for the tests; each is built in buf, of TD_RTNL_MESSAGE bytes,
+ * and lacks only its sequence number.
+ */
+#define TD_RTNL_MESSAGE 512
+struct nlmsghdr;
+struct nlmsghdr *td_rtnl_build_mtu(void *buf, const char *ifname, uint32_t mtu);
+struct nlmsghdr *td_rtnl_build_up(void *buf, const char *ifname);
+struct nlmsghdr *td_rtnl_build_unshape(void *buf, int ifindex);
+struct nlmsghdr *td_rtnl_build_htb(void *buf, int ifindex);
+struct nlmsghdr *td_rtnl_build_class(void *buf, int ifindex, uint32_t rate_kbps);
+struct nlmsghdr *td_rtnl_build_leaf(void *buf, int ifindex);
 
 #endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * The limit is the one that operators know from the Python broker: an HTB root "1:" whose default
+ * class "1:1" has the rate, with fq_codel against the delay that a full queue would add. A change
+ * removes all of it first: HTB cannot be changed in place, and a half-made one never stays.
+ */
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "sys/rtnl.h"
+
+#define ROOT      (1U << 16)
+#define CLASS     (ROOT | 1)
+#define FRAME_MAX 1600
+#define TICK_NS   64 /* of the traffic control's clock, since Linux 2.6.31 */
+
+#define ANSWERS_MAX 8
+
+static struct nlmsghdr *begin(void *buf, uint16_t type, uint16_t flags)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+	return nlh;
+}
+
+static struct nlmsghdr *begin_link(void *buf, const char *ifname, unsigned flags)
+{
+	struct nlmsghdr *nlh = begin(buf, RTM_NEWLINK, 0);
+	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
+
+	link->ifi_family = AF_UNSPEC;
+	link->ifi_flags = flags;
+	link->ifi_change = flags;
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, ifname);
+	return nlh;
+}
+
+struct nlmsghdr *td_rtnl_build_mtu(void *buf, const char *ifname, uint32_t mtu)
+{
+	struct nlmsghdr *nlh = begin_link(buf, ifname, 0);
+
+	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
+	return nlh;
+}
+
+struct nlmsghdr *td_rtnl_build_up(void *buf, const char *ifname)
+{
+	return begin_link(buf, ifname, IFF_UP);
+}
+
+static struct nlmsghdr *begin_tc(void *buf, uint16_t type, uint16_t flags, int ifindex,
+				 uint32_t parent, uint32_t handle)
+{
+	struct nlmsghdr *nlh = begin(buf, type, flags);
+	struct tcmsg *tc = mnl_nlmsg_put_extra_header(nlh, sizeof(*tc));
+
+	tc->tcm_family = AF_UNSPEC;
+	tc->tcm_ifindex = ifindex;
+	tc->tcm_parent = parent;
+	tc->tcm_handle = handle;
+	return nlh;
+}
+
+struct nlmsghdr *td_rtnl_build_unshape(void *buf, int ifindex)
+{
+	return begin_tc(buf, RTM_DELQDISC, 0, ifindex, TC_H_ROOT, 0);
+}
+
+struct nlmsghdr *td_rtnl_build_htb(void *buf, int ifindex)
+{
+	struct nlmsghdr *nlh =
+		begin_tc(buf, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, TC_H_ROOT, ROOT);
+	const struct tc_htb_glob glob = { .version = 3,
+					  .rate2quantum = 10,
+					  .defcls = CLASS & 0xffff };
+	struct nlattr *options;
+
+	mnl_attr_put_strz(nlh, TCA_KIND, "htb");
+	options = mnl_attr_nest_start(nlh, TCA_OPTIONS);
+	mnl_attr_put(nlh, TCA_HTB_INIT, sizeof(glob), &glob);
+	mnl_attr_nest_end(nlh, options);
+	return nlh;
+}
+
+/* Bytes that may pass at once: 5 ms of the rate, so that timers need not be finer. */
+static uint64_t burst_bytes(uint64_t rate)
+{
+	uint64_t burst = rate / 200;
+
+	return burst < 2 * FRAME_MAX ? 2 * FRAME_MAX : burst;
+}
+
+struct nlmsghdr *td_rtnl_build_class(void *buf, int ifindex, uint32_t rate_kbps)
+{
+	struct nlmsghdr *nlh =
+		begin_tc(buf, RTM_NEWTCLASS, NLM_F_CREATE | NLM_F_EXCL, ifindex, ROOT, CLASS);
+	uint64_t rate = (uint64_t)rate_kbps * 1000 / 8;
+	uint64_t ticks = burst_bytes(rate) * 1000000000 / rate / TICK_NS;
+	struct tc_htb_opt opt = {
+		.rate = { .linklayer = TC_LINKLAYER_ETHERNET,
+			  .rate = rate > UINT32_MAX ? UINT32_MAX : (uint32_t)rate },
+		.buffer = (uint32_t)ticks,
+		.cbuffer = (uint32_t)ticks,
+		/* Shares among classes, of which there is one; unset, the kernel derives it from the
+		 * rate and complains. */
+		.quantum = FRAME_MAX,
+	};
+	struct nlattr *options;
+
+	opt.ceil = opt.rate;
+	mnl_attr_put_strz(nlh, TCA_KIND, "htb");
+	options = mnl_attr_nest_start(nlh, TCA_OPTIONS);
+	mnl_attr_put(nlh, TCA_HTB_PARMS, sizeof(opt), &opt);
+	if (rate > UINT32_MAX) {
+		mnl_attr_put_u64(nlh, TCA_HTB_RATE64, rate);
+		mnl_attr_put_u64(nlh, TCA_HTB_CEIL64, rate);
+	}
+	mnl_attr_nest_end(nlh, options);
+	return nlh;
+}
+
+struct nlmsghdr *td_rtnl_build_leaf(void *buf, int ifindex)
+{
+	struct nlmsghdr *nlh =
+		begin_tc(buf, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, CLASS, 0);
+
+	mnl_attr_put_strz(nlh, TCA_KIND, "fq_codel");
+	return nlh;
+}
+
+int td_rtnl_open(struct td_rtnl *rtnl)
+{
+	const struct timeval limit = { .tv_sec = 5 };
+	int err;
+
+	*rtnl = (struct td_rtnl){ .nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC) };
+	if (!rtnl->nl)
+		return -errno;
+	/* The kernel has answered before send() returns; but an answer can be lost for want of
+	 * memory, and is not to be waited for then. */
+	if (setsockopt(mnl_socket_get_fd(rtnl->nl), SOL_SOCKET, SO_RCVTIMEO, &limit,
+		       sizeof(limit)) < 0 ||
+	    mnl_socket_bind(rtnl->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		err = -errno;
+		td_rtnl_close(rtnl);
+		return err;
+	}
+	return 0;
+}
+
+void td_rtnl_close(struct td_rtnl *rtnl)
+{
+	if (rtnl->nl)
+		mnl_socket_close(rtnl->nl);
+	rtnl->nl = NULL;
+}
+
+static int transact(struct td_rtnl *rtnl, struct nlmsghdr *nlh)
+{
+	_Alignas(struct nlmsghdr) char answer[2 * TD_RTNL_MESSAGE];
+	unsigned port = mnl_socket_get_portid(rtnl->nl);
+
+	nlh->nlmsg_seq = ++rtnl->sequence;
+	if (mnl_socket_sendto(rtnl->nl, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	for (int i = 0; i < ANSWERS_MAX; i++) {
+		ssize_t size = mnl_socket_recvfrom(rtnl->nl, answer, sizeof(answer));
+
+		if (size < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		if (mnl_cb_run(answer, (size_t)size, nlh->nlmsg_seq, port, NULL, NULL) >= 0)
+			return 0;
+		if (errno != EPROTO) /* else the answer to an earlier message */
+			return -errno;
+	}
+	return -EPROTO;
+}
+
+int td_rtnl_set_mtu(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_RTNL_MESSAGE];
+
+	return transact(rtnl, td_rtnl_build_mtu(buf, ifname, mtu));
+}
+
+int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_RTNL_MESSAGE];
+
+	return transact(rtnl, td_rtnl_build_up(buf, ifname));
+}
+
+/* ENOENT: there is none of ours, only the device's default. */
+static int unshape(struct td_rtnl *rtnl, int ifindex)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_RTNL_MESSAGE];
+	int err = transact(rtnl, td_rtnl_build_unshape(buf, ifindex));
+
+	return err == -ENOENT ? 0 : err;
+}
+
+static int shape(struct td_rtnl *rtnl, int ifindex, uint32_t rate_kbps)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_RTNL_MESSAGE];
+	int err = transact(rtnl, td_rtnl_build_htb(buf, ifindex));
+
+	if (err == 0)
+		err = transact(rtnl, td_rtnl_build_class(buf, ifindex, rate_kbps));
+	if (err < 0)
+		return err;
+	/* ENOENT: no such kind here; the limit works without, only with more delay. */
+	err = transact(rtnl, td_rtnl_build_leaf(buf, ifindex));
+	return err == -ENOENT ? 0 : err;
+}
+
+int td_rtnl_set_rate(struct td_rtnl *rtnl, const char *ifname, uint32_t rate_kbps)
+{
+	int ifindex = (int)if_nametoindex(ifname);
+	int err;
+
+	if (ifindex == 0)
+		return -errno;
+	err = unshape(rtnl, ifindex);
+	if (err < 0 || rate_kbps == 0)
+		return err;
+	err = shape(rtnl, ifindex, rate_kbps);
+	if (err < 0 && unshape(rtnl, ifindex) < 0)
+		return err; /* the first fault says more */
+	return err;
+}
