@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -109,6 +115,59 @@ static void test_no_syslog_is_no_fault(void **state)
 	assert_string_equal(captured(), "NOTICE hello\n");
 }
 
+/* A /dev/log of our own, in a mount namespace. Returns its descriptor. */
+static int listen_syslog(void)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	unlink("/dev/log");
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	return fd;
+}
+
+static void assert_syslog(int fd, const char *want)
+{
+	char line[2048], expect[2048];
+	struct tm tm;
+	ssize_t size = recv(fd, line, sizeof(line) - 1, 0);
+
+	assert_true(size > 0);
+	line[size] = '\0';
+	snprintf(expect, sizeof(expect), "td-client[%d]: %s", getpid(), want);
+	assert_memory_equal(line, "<27>", 4); /* daemon.err */
+	assert_non_null(strptime(line + 4, "%b %e %T", &tm));
+	assert_int_equal(line[19], ' ');
+	assert_string_equal(line + 20, expect);
+}
+
+static void test_syslog(void **state)
+{
+	int fd;
+
+	(void)state;
+	if (unshare(CLONE_NEWNS) < 0) {
+		print_message("not root: no mount namespace\n");
+		skip();
+	}
+	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	assert_int_equal(mount("tmpfs", "/dev", "tmpfs", 0, NULL), 0);
+	td_log_open("td-client", false, TD_LOG_INFO);
+	fd = listen_syslog(); /* later than the program: found nevertheless */
+	td_log(TD_LOG_ERROR, "one\ntwo");
+	assert_syslog(fd, "one?two");
+	close(fd);
+	td_log(TD_LOG_ERROR, "nobody listens");
+	fd = listen_syslog();
+	td_log(TD_LOG_ERROR, "back");
+	assert_syslog(fd, "back");
+	for (int i = 0; i < 2000; i++) /* a logger that hangs blocks nobody */
+		td_log(TD_LOG_ERROR, "flood %d", i);
+	close(fd);
+	assert_string_equal(captured(), "");
+	td_log_open(NULL, true, TD_LOG_INFO);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -118,6 +177,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_length, capture, release),
 		cmocka_unit_test_setup_teardown(test_stuck_reader_blocks_nobody, capture, release),
 		cmocka_unit_test_setup_teardown(test_no_syslog_is_no_fault, capture, release),
+		cmocka_unit_test_setup_teardown(test_syslog, capture, release),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

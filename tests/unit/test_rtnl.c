@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* Messages attribute by attribute, and their effect in a network namespace of our own. */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <libmnl/libmnl.h>
+#include <linux/if_tun.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+
+#include "sys/rtnl.h"
+
+static _Alignas(struct nlmsghdr) char buf[TD_RTNL_MESSAGE];
+static bool in_namespace;
+
+static const struct nlattr *find_between(const void *from, const void *end, uint16_t type)
+{
+	const struct nlattr *attr = from;
+
+	while (mnl_attr_ok(attr, (int)((const char *)end - (const char *)attr))) {
+		if (mnl_attr_get_type(attr) == type)
+			return attr;
+		attr = mnl_attr_next(attr);
+	}
+	return NULL;
+}
+
+static const struct nlattr *find(const struct nlmsghdr *nlh, size_t header, uint16_t type)
+{
+	return find_between(mnl_nlmsg_get_payload_offset(nlh, header),
+			    mnl_nlmsg_get_payload_tail(nlh), type);
+}
+
+static const struct nlattr *find_nested(const struct nlattr *nest, uint16_t type)
+{
+	const char *from = mnl_attr_get_payload(nest);
+
+	return find_between(from, from + mnl_attr_get_payload_len(nest), type);
+}
+
+static void assert_header(const struct nlmsghdr *nlh, uint16_t type, uint16_t flags)
+{
+	assert_int_equal(nlh->nlmsg_type, type);
+	assert_int_equal(nlh->nlmsg_flags, NLM_F_REQUEST | NLM_F_ACK | flags);
+	assert_true(nlh->nlmsg_len <= TD_RTNL_MESSAGE);
+}
+
+static void test_build_mtu(void **state)
+{
+	const struct nlmsghdr *nlh = td_rtnl_build_mtu(buf, "l2tp1000-1", 1364);
+	const struct ifinfomsg *link = mnl_nlmsg_get_payload(nlh);
+
+	(void)state;
+	assert_header(nlh, RTM_NEWLINK, 0); /* no NLM_F_CREATE: it must be there */
+	assert_int_equal(link->ifi_change, 0);
+	assert_string_equal(mnl_attr_get_str(find(nlh, sizeof(*link), IFLA_IFNAME)), "l2tp1000-1");
+	assert_int_equal(mnl_attr_get_u32(find(nlh, sizeof(*link), IFLA_MTU)), 1364);
+}
+
+static void test_build_up(void **state)
+{
+	const struct nlmsghdr *nlh = td_rtnl_build_up(buf, "fifteen-letters");
+	const struct ifinfomsg *link = mnl_nlmsg_get_payload(nlh);
+
+	(void)state;
+	assert_header(nlh, RTM_NEWLINK, 0);
+	assert_int_equal(link->ifi_flags, IFF_UP);
+	assert_int_equal(link->ifi_change, IFF_UP);
+	assert_string_equal(mnl_attr_get_str(find(nlh, sizeof(*link), IFLA_IFNAME)),
+			    "fifteen-letters");
+}
+
+static void assert_tc(const struct nlmsghdr *nlh, uint32_t parent, uint32_t handle)
+{
+	const struct tcmsg *tc = mnl_nlmsg_get_payload(nlh);
+
+	assert_int_equal(tc->tcm_ifindex, 42);
+	assert_int_equal(tc->tcm_parent, parent);
+	assert_int_equal(tc->tcm_handle, handle);
+}
+
+static void test_build_htb(void **state)
+{
+	const struct nlmsghdr *nlh = td_rtnl_build_htb(buf, 42);
+	const struct tc_htb_glob *glob;
+
+	(void)state;
+	assert_header(nlh, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL);
+	assert_tc(nlh, TC_H_ROOT, 0x10000);
+	assert_string_equal(mnl_attr_get_str(find(nlh, sizeof(struct tcmsg), TCA_KIND)), "htb");
+	glob = mnl_attr_get_payload(
+		find_nested(find(nlh, sizeof(struct tcmsg), TCA_OPTIONS), TCA_HTB_INIT));
+	assert_int_equal(glob->version, 3);
+	assert_int_equal(glob->defcls, 1);
+
+	nlh = td_rtnl_build_unshape(buf, 42);
+	assert_header(nlh, RTM_DELQDISC, 0);
+	assert_tc(nlh, TC_H_ROOT, 0);
+
+	nlh = td_rtnl_build_leaf(buf, 42);
+	assert_tc(nlh, 0x10001, 0);
+	assert_string_equal(mnl_attr_get_str(find(nlh, sizeof(struct tcmsg), TCA_KIND)),
+			    "fq_codel");
+}
+
+static const struct nlattr *class_options(uint32_t kbps, struct tc_htb_opt *opt)
+{
+	const struct nlmsghdr *nlh = td_rtnl_build_class(buf, 42, kbps);
+	const struct nlattr *options = find(nlh, sizeof(struct tcmsg), TCA_OPTIONS);
+	const struct nlattr *parms = find_nested(options, TCA_HTB_PARMS);
+
+	assert_header(nlh, RTM_NEWTCLASS, NLM_F_CREATE | NLM_F_EXCL);
+	assert_tc(nlh, 0x10000, 0x10001);
+	assert_int_equal(mnl_attr_get_payload_len(parms), sizeof(*opt));
+	memcpy(opt, mnl_attr_get_payload(parms), sizeof(*opt));
+	assert_memory_equal(&opt->rate, &opt->ceil, sizeof(opt->rate));
+	/* What the kernel warns of in its log. */
+	assert_in_range(opt->quantum, 1000, 200000);
+	return options;
+}
+
+static uint64_t burst_of(const struct tc_htb_opt *opt)
+{
+	return (uint64_t)opt->buffer * 64 * opt->rate.rate / 1000000000;
+}
+
+static void test_build_class(void **state)
+{
+	const struct nlattr *options;
+	struct tc_htb_opt opt;
+
+	(void)state;
+	options = class_options(8000, &opt);
+	assert_int_equal(opt.rate.rate, 1000000);
+	assert_in_range(burst_of(&opt), 4990, 5000);
+	assert_null(find_nested(options, TCA_HTB_RATE64));
+
+	class_options(1, &opt); /* the smallest: two frames at 125 bytes a second */
+	assert_int_equal(opt.rate.rate, 125);
+	assert_in_range(burst_of(&opt), 3199, 3200);
+
+	options = class_options(UINT32_MAX, &opt); /* 537 GB/s do not fit into 32 bits */
+	assert_int_equal(opt.rate.rate, UINT32_MAX);
+	assert_int_equal(mnl_attr_get_u64(find_nested(options, TCA_HTB_RATE64)), 536870911875);
+	assert_int_equal(mnl_attr_get_u64(find_nested(options, TCA_HTB_CEIL64)), 536870911875);
+}
+
+/* A TAP device, which needs no module that a small kernel lacks; -1: skip. */
+static int make_tap(const char *name)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+	if (!in_namespace || fd < 0) {
+		print_message("not root, or no /dev/net/tun\n");
+		skip();
+	}
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	return fd;
+}
+
+static struct ifreq query(unsigned long request, const char *name)
+{
+	struct ifreq ifr = { 0 };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, request, &ifr), 0);
+	close(fd);
+	return ifr;
+}
+
+static void test_link(void **state)
+{
+	int tap = make_tap("tdu0");
+	struct td_rtnl rtnl;
+
+	(void)state;
+	assert_int_equal(td_rtnl_open(&rtnl), 0);
+	assert_int_equal(td_rtnl_set_mtu(&rtnl, "tdu0", 1331), 0);
+	assert_int_equal(query(SIOCGIFMTU, "tdu0").ifr_mtu, 1331);
+	assert_false(query(SIOCGIFFLAGS, "tdu0").ifr_flags & IFF_UP);
+	assert_int_equal(td_rtnl_set_up(&rtnl, "tdu0"), 0);
+	assert_int_equal(td_rtnl_set_up(&rtnl, "tdu0"), 0);
+	assert_true(query(SIOCGIFFLAGS, "tdu0").ifr_flags & IFF_UP);
+	assert_int_equal(td_rtnl_set_mtu(&rtnl, "tdu0", 10), -EINVAL);
+	assert_int_equal(td_rtnl_set_mtu(&rtnl, "tdu9", 1400), -ENODEV);
+	assert_int_equal(td_rtnl_set_up(&rtnl, "tdu9"), -ENODEV);
+	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu9", 1000), -ENODEV);
+	td_rtnl_close(&rtnl);
+	close(tap);
+}
+
+struct shaping {
+	int ifindex;
+	unsigned htb, leaves, classes;
+	uint64_t rate;
+};
+
+static int read_tc(const struct nlmsghdr *nlh, void *data)
+{
+	const struct tcmsg *tc = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *kind = find(nlh, sizeof(*tc), TCA_KIND);
+	struct shaping *s = data;
+
+	if (tc->tcm_ifindex != s->ifindex)
+		return MNL_CB_OK;
+	if (nlh->nlmsg_type == RTM_NEWTCLASS && tc->tcm_handle == 0x10001) {
+		const struct tc_htb_opt *opt = mnl_attr_get_payload(
+			find_nested(find(nlh, sizeof(*tc), TCA_OPTIONS), TCA_HTB_PARMS));
+
+		s->classes++;
+		s->rate = opt->rate.rate;
+	}
+	if (nlh->nlmsg_type == RTM_NEWQDISC && strcmp(mnl_attr_get_str(kind), "htb") == 0)
+		s->htb++;
+	if (nlh->nlmsg_type == RTM_NEWQDISC && tc->tcm_parent == 0x10001)
+		s->leaves++;
+	return MNL_CB_OK;
+}
+
+static void dump(uint16_t type, struct shaping *s)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	static _Alignas(struct nlmsghdr) char answer[32768];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct tcmsg *tc;
+	int more = MNL_CB_OK;
+
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	nlh->nlmsg_seq = 1;
+	tc = mnl_nlmsg_put_extra_header(nlh, sizeof(*tc));
+	tc->tcm_ifindex = s->ifindex;
+	assert_int_equal(mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID), 0);
+	assert_true(mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) > 0);
+	while (more > MNL_CB_STOP) {
+		ssize_t size = mnl_socket_recvfrom(nl, answer, sizeof(answer));
+
+		assert_true(size > 0);
+		more = mnl_cb_run(answer, (size_t)size, 1, mnl_socket_get_portid(nl), read_tc, s);
+	}
+	mnl_socket_close(nl);
+}
+
+static struct shaping shaping_of(const char *ifname)
+{
+	struct shaping s = { .ifindex = (int)if_nametoindex(ifname) };
+
+	dump(RTM_GETQDISC, &s);
+	dump(RTM_GETTCLASS, &s);
+	return s;
+}
+
+static void test_rate(void **state)
+{
+	int tap = make_tap("tdu1");
+	struct td_rtnl rtnl;
+	struct shaping s;
+
+	(void)state;
+	assert_int_equal(td_rtnl_open(&rtnl), 0);
+	assert_int_equal(td_rtnl_set_up(&rtnl, "tdu1"), 0);
+	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 0), 0); /* nothing there yet */
+	if (td_rtnl_set_rate(&rtnl, "tdu1", 5000) == -ENOENT) {
+		print_message("this kernel has no HTB\n");
+		skip();
+	}
+	s = shaping_of("tdu1");
+	assert_int_equal(s.htb, 1);
+	assert_int_equal(s.classes, 1);
+	assert_int_equal(s.rate, 625000);
+
+	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 5000), 0);
+	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 800), 0);
+	s = shaping_of("tdu1");
+	assert_int_equal(s.classes, 1);
+	assert_int_equal(s.rate, 100000);
+
+	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 0), 0);
+	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 0), 0);
+	s = shaping_of("tdu1");
+	assert_int_equal(s.htb + s.classes + s.leaves, 0);
+	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", UINT32_MAX), 0);
+	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 1), 0);
+	td_rtnl_close(&rtnl);
+	close(tap);
+}
+
+/* An answer to an earlier request, and one that is no answer at all, are passed over. */
+static void test_stale_answer(void **state)
+{
+	struct td_rtnl rtnl;
+	struct nlmsghdr *nlh;
+
+	(void)state;
+	if (!in_namespace)
+		skip();
+	assert_int_equal(td_rtnl_open(&rtnl), 0);
+	nlh = td_rtnl_build_up(buf, "tdu9");
+	nlh->nlmsg_seq = 999;
+	assert_true(mnl_socket_sendto(rtnl.nl, nlh, nlh->nlmsg_len) > 0);
+	assert_int_equal(td_rtnl_set_up(&rtnl, "lo"), 0);
+	td_rtnl_close(&rtnl);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_build_mtu),    cmocka_unit_test(test_build_up),
+		cmocka_unit_test(test_build_htb),    cmocka_unit_test(test_build_class),
+		cmocka_unit_test(test_link),         cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_stale_answer),
+	};
+
+	in_namespace = unshare(CLONE_NEWNET) == 0;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
