@@ -40,6 +40,16 @@ static int refuse_empty(const struct value *v)
 			       v->key->help);
 }
 
+/* The text ends behind the first item by now. */
+static int refuse_list(const struct value *v, uint32_t items)
+{
+	if (items == 1 && !*v->text)
+		return refuse_empty(v);
+	return td_report_error(v->origin->report, v->origin->line, v->key->name,
+			       "'%.60s%s' leaves nothing to listen on%s; use %s", v->text,
+			       items > 1 ? ", ..." : "", hint(v->text), v->key->help);
+}
+
 static void skip(const struct value *v, const char *item, const char *why)
 {
 	td_report_warning(v->origin->report, v->origin->line, v->key->name,
@@ -214,38 +224,34 @@ static bool have_address(const struct td_broker_options *o, const struct td_addr
 	return false;
 }
 
-static int add_address(const struct value *v, struct td_broker_options *o, char *item)
+static void add_address(const struct value *v, struct td_broker_options *o, char *item)
 {
 	struct td_addr addr;
-	int err;
+	int err = parse_address(item, &addr);
 
-	if (!*item)
-		return refuse_empty(v);
-	err = parse_address(item, &addr);
 	if (err == -ENODEV)
-		return refuse(v, item, "is in the scope of an interface that is not there");
-	if (err)
-		return refuse(v, item, "is not a numeric address");
-	if (have_address(o, &addr)) {
+		skip(v, item, "is in the scope of an interface that is not there");
+	else if (err)
+		skip(v, item, "is not a numeric address");
+	else if (have_address(o, &addr))
 		skip(v, item, "comes twice");
-		return 0;
-	}
-	if (o->address_count == TD_CONFIG_ADDRESSES)
-		return refuse(v, item, "is one address too many, there can be 16");
-	o->addresses[o->address_count++] = addr;
-	return 0;
+	else
+		o->addresses[o->address_count++] = addr;
 }
 
 static int set_addresses(const struct value *v, struct td_broker_options *o)
 {
 	char *list = v->text;
 	char *item;
-	int err = 0;
+	uint32_t items = 0;
 
 	o->address_count = 0;
-	while (!err && (item = next_item(&list)))
-		err = add_address(v, o, item);
-	return err;
+	while ((item = next_item(&list))) {
+		if (items++ == TD_CONFIG_ADDRESSES)
+			return refuse(v, item, "is one address too many, there can be 16");
+		add_address(v, o, item);
+	}
+	return o->address_count ? 0 : refuse_list(v, items);
 }
 
 static bool have_port(const struct td_broker_options *o, uint64_t port)
@@ -257,7 +263,7 @@ static bool have_port(const struct td_broker_options *o, uint64_t port)
 	return false;
 }
 
-/* Deployed brokers skip what is no port, and files that rely on it exist. */
+/* Deployed brokers skip what is no port, and files that rely on it exist. Addresses are alike. */
 static void add_port(const struct value *v, struct td_broker_options *o, const char *item)
 {
 	uint64_t port = 0;
@@ -282,10 +288,7 @@ static int set_ports(const struct value *v, struct td_broker_options *o)
 			return refuse(v, item, "is one port too many, there can be 64");
 		add_port(v, o, item);
 	}
-	if (o->port_count == 0)
-		return td_report_error(v->origin->report, v->origin->line, v->key->name,
-				       "no port is left; use %s", v->key->help);
-	return 0;
+	return o->port_count ? 0 : refuse_list(v, items);
 }
 
 static const char *why_not_executable(const char *path)
