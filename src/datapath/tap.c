@@ -12,11 +12,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/text.h"
+#include "sys/entropy.h"
 
 static void tap_close(struct td_datapath *dp);
 
@@ -266,8 +266,9 @@ static int start(struct td_datapath *dp, const struct td_datapath_setup *setup)
 
 	if (err < 0)
 		return err;
-	if (getrandom(&dp->key, sizeof(dp->key), 0) != sizeof(dp->key))
-		return -errno;
+	err = td_entropy_get(&dp->key, sizeof(dp->key));
+	if (err < 0)
+		return err;
 	err = td_rtnl_open(&dp->rtnl);
 	if (err < 0)
 		return err;
@@ -309,8 +310,7 @@ static void tap_close(struct td_datapath *dp)
 		td_loop_del(dp->ports.loop, &dp->watch);
 		close(dp->watch.fd);
 	}
-	if (dp->rtnl.nl)
-		td_rtnl_close(&dp->rtnl);
+	td_rtnl_close(&dp->rtnl);
 	free(dp->cells);
 	free(dp->tunnels);
 	free(dp);

@@ -5,12 +5,10 @@
  * removes all of it first: HTB cannot be changed in place, and a half-made one never stays.
  */
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 
 #include "sys/rtnl.h"
 
@@ -18,8 +16,6 @@
 #define CLASS     (ROOT | 1)
 #define FRAME_MAX 1600
 #define TICK_NS   64 /* of the traffic control's clock, since Linux 2.6.31 */
-
-#define ANSWERS_MAX 8
 
 static struct nlmsghdr *begin(void *buf, uint16_t type, uint16_t flags)
 {
@@ -137,62 +133,29 @@ struct nlmsghdr *td_rtnl_build_leaf(void *buf, int ifindex)
 
 int td_rtnl_open(struct td_rtnl *rtnl)
 {
-	const struct timeval limit = { .tv_sec = 5 };
-	int err;
-
-	*rtnl = (struct td_rtnl){ .nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC) };
-	if (!rtnl->nl)
-		return -errno;
-	/* The kernel has answered before send() returns; but an answer can be lost for want of
-	 * memory, and is not to be waited for then. */
-	if (setsockopt(mnl_socket_get_fd(rtnl->nl), SOL_SOCKET, SO_RCVTIMEO, &limit,
-		       sizeof(limit)) < 0 ||
-	    mnl_socket_bind(rtnl->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-		err = -errno;
-		td_rtnl_close(rtnl);
-		return err;
-	}
-	return 0;
+	return td_netlink_open(&rtnl->netlink, NETLINK_ROUTE);
 }
 
 void td_rtnl_close(struct td_rtnl *rtnl)
 {
-	if (rtnl->nl)
-		mnl_socket_close(rtnl->nl);
-	rtnl->nl = NULL;
+	td_netlink_close(&rtnl->netlink);
 }
 
-static int transact(struct td_rtnl *rtnl, struct nlmsghdr *nlh)
+static int transact(struct td_rtnl *rtnl, struct nlmsghdr *request)
 {
-	_Alignas(struct nlmsghdr) char answer[2 * TD_RTNL_MESSAGE];
-	unsigned port = mnl_socket_get_portid(rtnl->nl);
-
-	nlh->nlmsg_seq = ++rtnl->sequence;
-	if (mnl_socket_sendto(rtnl->nl, nlh, nlh->nlmsg_len) < 0)
-		return -errno;
-	for (int i = 0; i < ANSWERS_MAX; i++) {
-		ssize_t size = mnl_socket_recvfrom(rtnl->nl, answer, sizeof(answer));
-
-		if (size < 0)
-			return errno == EAGAIN ? -ETIMEDOUT : -errno;
-		if (mnl_cb_run(answer, (size_t)size, nlh->nlmsg_seq, port, NULL, NULL) >= 0)
-			return 0;
-		if (errno != EPROTO) /* else the answer to an earlier message */
-			return -errno;
-	}
-	return -EPROTO;
+	return td_netlink_transact(&rtnl->netlink, request, NULL, NULL);
 }
 
 int td_rtnl_set_mtu(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_RTNL_MESSAGE];
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
 
 	return transact(rtnl, td_rtnl_build_mtu(buf, ifname, mtu));
 }
 
 int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_RTNL_MESSAGE];
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
 
 	return transact(rtnl, td_rtnl_build_up(buf, ifname));
 }
@@ -200,7 +163,7 @@ int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname)
 /* ENOENT: there is none of ours, only the device's default. */
 static int unshape(struct td_rtnl *rtnl, int ifindex)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_RTNL_MESSAGE];
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
 	int err = transact(rtnl, td_rtnl_build_unshape(buf, ifindex));
 
 	return err == -ENOENT ? 0 : err;
@@ -208,7 +171,7 @@ static int unshape(struct td_rtnl *rtnl, int ifindex)
 
 static int shape(struct td_rtnl *rtnl, int ifindex, uint32_t rate_kbps)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_RTNL_MESSAGE];
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
 	int err = transact(rtnl, td_rtnl_build_htb(buf, ifindex));
 
 	if (err == 0)

@@ -12,12 +12,10 @@
 #include <stdint.h>
 
 #include "sys/loop.h"
-
-struct mnl_socket;
+#include "sys/netlink.h"
 
 struct td_rtnl {
-	struct mnl_socket *nl;
-	uint32_t sequence;
+	struct td_netlink netlink;
 };
 
 int td_rtnl_open(struct td_rtnl *rtnl) __attribute__((warn_unused_result));
@@ -51,8 +49,7 @@ void td_netwatch_fini(struct td_netwatch *netwatch, struct td_loop *loop);
  * The messages that the above sends, for the tests; each is built in buf, of TD_RTNL_MESSAGE bytes,
  * and lacks only its sequence number.
  */
-#define TD_RTNL_MESSAGE 512
-struct nlmsghdr;
+#define TD_RTNL_MESSAGE TD_NETLINK_REQUEST
 struct nlmsghdr *td_rtnl_build_mtu(void *buf, const char *ifname, uint32_t mtu);
 struct nlmsghdr *td_rtnl_build_up(void *buf, const char *ifname);
 struct nlmsghdr *td_rtnl_build_unshape(void *buf, int ifindex);

@@ -100,9 +100,9 @@ static void request(struct nlmsghdr *nlh)
 	_Alignas(struct nlmsghdr) char answer[1024];
 
 	nlh->nlmsg_flags |= NLM_F_REQUEST | NLM_F_ACK;
-	nlh->nlmsg_seq = ++rtnl.sequence;
-	assert_true(mnl_socket_sendto(rtnl.nl, nlh, nlh->nlmsg_len) > 0);
-	assert_true(mnl_socket_recvfrom(rtnl.nl, answer, sizeof(answer)) > 0);
+	nlh->nlmsg_seq = ++rtnl.netlink.sequence;
+	assert_true(mnl_socket_sendto(rtnl.netlink.nl, nlh, nlh->nlmsg_len) > 0);
+	assert_true(mnl_socket_recvfrom(rtnl.netlink.nl, answer, sizeof(answer)) > 0);
 	assert_int_equal(((struct nlmsgerr *)mnl_nlmsg_get_payload((void *)answer))->error, 0);
 }
 
@@ -192,7 +192,7 @@ static unsigned calls_for(struct nlmsghdr *nlh)
 	struct sockaddr_nl to = { .nl_family = AF_NETLINK,
 				  .nl_pid = mnl_socket_get_portid(netwatch.nl) };
 
-	assert_true(sendto(mnl_socket_get_fd(rtnl.nl), nlh, nlh->nlmsg_len, 0,
+	assert_true(sendto(mnl_socket_get_fd(rtnl.netlink.nl), nlh, nlh->nlmsg_len, 0,
 			   (struct sockaddr *)&to, sizeof(to)) > 0);
 	return calls_now();
 }

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "sys/netlink.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#define ANSWERS_MAX 16
+
+int td_netlink_open(struct td_netlink *netlink, int protocol)
+{
+	/* The kernel has answered before send() returns; but an answer can be lost for want of
+	 * memory, and is not to be waited for then. */
+	const struct timeval limit = { .tv_sec = 5 };
+	int err;
+
+	*netlink = (struct td_netlink){ .nl = mnl_socket_open2(protocol, SOCK_CLOEXEC) };
+	if (!netlink->nl)
+		return -errno;
+	if (setsockopt(mnl_socket_get_fd(netlink->nl), SOL_SOCKET, SO_RCVTIMEO, &limit,
+		       sizeof(limit)) < 0 ||
+	    mnl_socket_bind(netlink->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
+		err = -errno;
+		td_netlink_close(netlink);
+		return err;
+	}
+	return 0;
+}
+
+void td_netlink_close(struct td_netlink *netlink)
+{
+	if (netlink->nl)
+		mnl_socket_close(netlink->nl);
+	netlink->nl = NULL;
+}
+
+int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse,
+			void *ctx)
+{
+	_Alignas(struct nlmsghdr) char answer[TD_NETLINK_ANSWER];
+	const unsigned port = mnl_socket_get_portid(netlink->nl);
+
+	request->nlmsg_seq = ++netlink->sequence;
+	if (mnl_socket_sendto(netlink->nl, request, request->nlmsg_len) < 0)
+		return -errno;
+	for (int i = 0; i < ANSWERS_MAX; i++) {
+		ssize_t size = mnl_socket_recvfrom(netlink->nl, answer, sizeof(answer));
+		int more;
+
+		if (size < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		more = mnl_cb_run(answer, (size_t)size, request->nlmsg_seq, port, parse, ctx);
+		if (more == MNL_CB_STOP)
+			return 0;
+		if (more < 0 && errno != EPROTO) /* else the answer to an earlier request */
+			return -errno;
+	}
+	return -EPROTO;
+}

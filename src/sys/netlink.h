@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* One request to the kernel over netlink, and its answer. */
+#ifndef TD_SYS_NETLINK_H
+#define TD_SYS_NETLINK_H
+
+#include <libmnl/libmnl.h>
+#include <stdint.h>
+
+/* Bytes that a request may have, and an answer. */
+#define TD_NETLINK_REQUEST 512
+#define TD_NETLINK_ANSWER  4096
+
+struct td_netlink {
+	struct mnl_socket *nl; /* NULL: closed */
+	uint32_t sequence;
+};
+
+/* protocol: NETLINK_ROUTE, NETLINK_GENERIC, … 0 or -errno. */
+int td_netlink_open(struct td_netlink *netlink, int protocol) __attribute__((warn_unused_result));
+void td_netlink_close(struct td_netlink *netlink);
+
+/*
+ * Sends a request (NLM_F_REQUEST | NLM_F_ACK) under the next sequence number and reads until it is
+ * acknowledged; each message of the answer goes to parse, which may be NULL. 0, or -errno as the
+ * kernel answered; -ETIMEDOUT: it did not.
+ */
+int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse,
+			void *ctx) __attribute__((warn_unused_result));
+
+#endif
