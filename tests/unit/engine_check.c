@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* Is the engine's memory consistent? Looks inside; for use between any two calls into it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/engine_impl.h"
+#include "engine_harness.h"
+
+static bool counted(const struct session *s)
+{
+	return s->state != SESSION_FREE || (s->notes & NOTE_FREED);
+}
+
+static bool owns_flow(const struct session *s)
+{
+	return s->state != SESSION_FREE && s->state != SESSION_DOWN;
+}
+
+static void check_session(const struct td_engine *e, const struct session *s)
+{
+	if (owns_flow(s))
+		assert_ptr_equal(td_session_by_flow(e, &s->info.flow), s);
+	if (td_session_alive(s))
+		assert_ptr_equal(td_session_by_uuid(e, s->info.uuid, s->info.uuid_len), s);
+	if (s->state == SESSION_FREE) {
+		assert_false(td_timer_running(&s->owner.timer));
+		assert_true((s->notes & ~NOTE_FREED) == 0 || (s->notes & NOTE_FREED));
+	}
+	/* What has something to say is in the list of those that are asked. */
+	if (s->send != 0)
+		assert_true(s->sending.linked);
+	if (s->state == SESSION_FREE && (s->notes & NOTE_FREED) && s->send == 0)
+		assert_true(s->acting.linked);
+	assert_true(s->hook_sequence <= s->sequence && s->path_sequence <= s->sequence);
+	assert_int_equal(s->owner.kind, OWNER_SESSION);
+	/* Nobody waits for ever but for the shell: every other state has a limit. */
+	if (s->state == SESSION_CREATING || s->state == SESSION_UP || s->state == SESSION_CLOSING ||
+	    s->state == SESSION_DOWN)
+		assert_true(td_timer_running(&s->owner.timer));
+	if (s->state == SESSION_ABANDONED)
+		assert_int_not_equal(s->path_sequence, 0);
+	if (s->state == SESSION_DESTROYING)
+		assert_true(s->path_sequence != 0 || td_timer_running(&s->owner.timer) ||
+			    s->acting.linked);
+}
+
+static void check_sessions(const struct td_engine *e)
+{
+	uint32_t used = 0, flows = 0, alive = 0;
+
+	for (uint32_t i = 0; i < e->config.max_tunnels; i++) {
+		const struct session *s = &e->sessions[i];
+
+		check_session(e, s);
+		used += counted(s);
+		flows += owns_flow(s);
+		alive += td_session_alive(s);
+		if (!counted(s))
+			assert_true(s->idle.linked);
+	}
+	assert_int_equal(e->used, used);
+	assert_int_equal(e->by_flow.count, flows);
+	assert_int_equal(e->by_uuid.count, alive);
+}
+
+static const struct slot_link *link_at(const struct slot_link *links, size_t stride, uint32_t slot)
+{
+	return (const struct slot_link *)(const void *)((const uint8_t *)links + stride * slot);
+}
+
+/* Follows a list: as long as there are linked slots, and no longer. */
+static void check_list(const struct slot_list *list, const struct slot_link *links, size_t stride,
+		       uint32_t slots)
+{
+	uint32_t linked = 0, listed = 0, last = SLOT_NONE;
+
+	for (uint32_t i = 0; i < slots; i++)
+		linked += link_at(links, stride, i)->linked;
+	for (uint32_t i = list->first; i != SLOT_NONE; i = link_at(links, stride, i)->next) {
+		assert_true(i < slots && link_at(links, stride, i)->linked);
+		assert_true(++listed <= slots);
+		last = i;
+	}
+	assert_int_equal(listed, linked);
+	assert_int_equal(list->last, last);
+}
+
+static void check_lists(const struct td_engine *e)
+{
+	const uint32_t sessions = e->config.max_tunnels;
+
+	check_list(&e->free_sessions, &e->sessions[0].idle, sizeof(struct session), sessions);
+	check_list(&e->sending, &e->sessions[0].sending, sizeof(struct session), sessions);
+	check_list(&e->acting, &e->sessions[0].acting, sizeof(struct session), sessions);
+	check_list(&e->applicants_sending, &e->applicants[0].sending, sizeof(struct applicant),
+		   e->applicants_max);
+	check_list(&e->applicants_acting, &e->applicants[0].acting, sizeof(struct applicant),
+		   e->applicants_max);
+}
+
+unsigned check_applicants(const struct td_engine *e)
+{
+	unsigned waiting = 0, queued = 0, spare = 0, queue = 0;
+
+	for (uint32_t i = 0; i < e->applicants_max; i++) {
+		const struct applicant *a = &e->applicants[i];
+
+		assert_int_equal(a->owner.kind, OWNER_APPLICANT);
+		assert_true(td_timer_running(&a->owner.timer) ==
+			    (a->wait != WAIT_NOTHING && a->wait != WAIT_ERROR));
+		if (a->wait == WAIT_ERROR)
+			assert_true(a->sending.linked);
+		if (a->wait != WAIT_NOTHING)
+			assert_ptr_equal(td_admission_find(e, &a->flow), a);
+		waiting += a->wait != WAIT_NOTHING;
+		queue += a->wait == WAIT_TURN;
+	}
+	for (uint32_t i = e->free_applicants; i != SLOT_NONE; i = e->applicants[i].after) {
+		assert_int_equal(e->applicants[i].wait, WAIT_NOTHING);
+		assert_true(++spare <= e->applicants_max);
+	}
+	for (uint32_t i = e->queue_first, before = SLOT_NONE; i != SLOT_NONE;
+	     before = i, i = e->applicants[i].after) {
+		assert_int_equal(e->applicants[i].wait, WAIT_TURN);
+		assert_int_equal(e->applicants[i].before, before);
+		assert_true(++queued <= e->applicants_max);
+		if (e->applicants[i].after == SLOT_NONE)
+			assert_int_equal(e->queue_last, i);
+	}
+	assert_int_equal(queued, queue);
+	assert_int_equal(spare + waiting, e->applicants_max);
+	assert_int_equal(e->applicants_by_flow.count, waiting);
+	assert_true(td_timer_running(&e->queue_owner.timer) == (queue > 0));
+	return waiting;
+}
+
+static void check_timers(const struct td_engine *e)
+{
+	const struct td_timers *t = &e->timers;
+
+	for (uint32_t i = 0; i < t->count; i++) {
+		assert_int_equal(t->heap[i]->place, i + 1);
+		if (i > 0)
+			assert_true(t->heap[i]->at.us >= t->heap[(i + 1) / 2 - 1]->at.us);
+	}
+}
+
+void check_engine(const struct td_engine *e)
+{
+	check_sessions(e);
+	check_lists(e);
+	check_applicants(e);
+	check_timers(e);
+}
