@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "datapath/l2tp_genl.h"
+
+#include <errno.h>
+#include <linux/genetlink.h>
+#include <linux/l2tp.h>
+
+#include "core/l2tp.h"
+#include "datapath/datapath.h"
+
+static struct nlmsghdr *begin(void *buf, uint16_t family, uint8_t command, uint8_t version)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct genlmsghdr *genl;
+
+	nlh->nlmsg_type = family;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	genl = mnl_nlmsg_put_extra_header(nlh, sizeof(*genl));
+	genl->cmd = command;
+	genl->version = version;
+	return nlh;
+}
+
+static struct nlmsghdr *begin_l2tp(void *buf, uint16_t family, uint8_t command, uint32_t tunnel_id)
+{
+	struct nlmsghdr *nlh = begin(buf, family, command, L2TP_GENL_VERSION);
+
+	mnl_attr_put_u32(nlh, L2TP_ATTR_CONN_ID, tunnel_id);
+	return nlh;
+}
+
+struct nlmsghdr *td_l2tp_build_get_family(void *buf)
+{
+	struct nlmsghdr *nlh = begin(buf, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 1);
+
+	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, L2TP_GENL_NAME);
+	return nlh;
+}
+
+struct nlmsghdr *td_l2tp_build_tunnel_create(void *buf, uint16_t family,
+					     const struct td_session_info *info, int fd)
+{
+	struct nlmsghdr *nlh = begin_l2tp(buf, family, L2TP_CMD_TUNNEL_CREATE, info->tunnel_id);
+
+	mnl_attr_put_u32(nlh, L2TP_ATTR_PEER_CONN_ID, info->peer_tunnel_id);
+	mnl_attr_put_u8(nlh, L2TP_ATTR_PROTO_VERSION, 3);
+	mnl_attr_put_u16(nlh, L2TP_ATTR_ENCAP_TYPE, L2TP_ENCAPTYPE_UDP);
+	mnl_attr_put_u32(nlh, L2TP_ATTR_FD, (uint32_t)fd);
+	return nlh;
+}
+
+/* Without L2TP_ATTR_L2SPEC_TYPE the kernel takes the default sublayer, which is the wire's. */
+struct nlmsghdr *td_l2tp_build_session_create(void *buf, uint16_t family,
+					      const struct td_session_info *info)
+{
+	struct nlmsghdr *nlh = begin_l2tp(buf, family, L2TP_CMD_SESSION_CREATE, info->tunnel_id);
+
+	mnl_attr_put_u32(nlh, L2TP_ATTR_SESSION_ID, info->session_id);
+	mnl_attr_put_u32(nlh, L2TP_ATTR_PEER_SESSION_ID, info->peer_session_id);
+	mnl_attr_put_u16(nlh, L2TP_ATTR_PW_TYPE, L2TP_PWTYPE_ETH);
+	mnl_attr_put_strz(nlh, L2TP_ATTR_IFNAME, info->ifname);
+	return nlh;
+}
+
+struct nlmsghdr *td_l2tp_build_tunnel_delete(void *buf, uint16_t family, uint32_t tunnel_id)
+{
+	return begin_l2tp(buf, family, L2TP_CMD_TUNNEL_DELETE, tunnel_id);
+}
+
+struct nlmsghdr *td_l2tp_build_session_get(void *buf, uint16_t family, uint32_t tunnel_id,
+					   uint32_t session_id)
+{
+	struct nlmsghdr *nlh = begin_l2tp(buf, family, L2TP_CMD_SESSION_GET, tunnel_id);
+
+	mnl_attr_put_u32(nlh, L2TP_ATTR_SESSION_ID, session_id);
+	return nlh;
+}
+
+static int family_attribute(const struct nlattr *attr, void *ctx)
+{
+	uint16_t *family = ctx;
+
+	if (mnl_attr_get_type(attr) == CTRL_ATTR_FAMILY_ID) {
+		if (mnl_attr_validate(attr, MNL_TYPE_U16) < 0)
+			return MNL_CB_ERROR;
+		*family = mnl_attr_get_u16(attr);
+	}
+	return MNL_CB_OK;
+}
+
+int td_l2tp_parse_family(const struct nlmsghdr *nlh, void *family)
+{
+	return mnl_attr_parse(nlh, sizeof(struct genlmsghdr), family_attribute, family);
+}
+
+static uint64_t *stats_field(struct td_tunnel_stats *stats, uint16_t type)
+{
+	switch (type) {
+	case L2TP_ATTR_TX_PACKETS:
+		return &stats->tx_packets;
+	case L2TP_ATTR_TX_BYTES:
+		return &stats->tx_bytes;
+	case L2TP_ATTR_TX_ERRORS:
+		return &stats->tx_errors;
+	case L2TP_ATTR_RX_PACKETS:
+		return &stats->rx_packets;
+	case L2TP_ATTR_RX_BYTES:
+		return &stats->rx_bytes;
+	case L2TP_ATTR_RX_ERRORS:
+		return &stats->rx_errors;
+	default:
+		return NULL;
+	}
+}
+
+static int stats_attribute(const struct nlattr *attr, void *stats)
+{
+	uint64_t *field = stats_field(stats, mnl_attr_get_type(attr));
+
+	if (field) {
+		if (mnl_attr_validate(attr, MNL_TYPE_U64) < 0)
+			return MNL_CB_ERROR;
+		*field = mnl_attr_get_u64(attr);
+	}
+	return MNL_CB_OK;
+}
+
+static int session_attribute(const struct nlattr *attr, void *stats)
+{
+	if (mnl_attr_get_type(attr) != L2TP_ATTR_STATS)
+		return MNL_CB_OK;
+	/* The kernel marks nests, or does not; what is in them is checked one by one. */
+	return mnl_attr_parse_nested(attr, stats_attribute, stats);
+}
+
+/* The kernel counts the L2TP header of what it sends, not of what it receives. */
+int td_l2tp_parse_session(const struct nlmsghdr *nlh, void *ctx)
+{
+	struct td_tunnel_stats *stats = ctx;
+	int more = mnl_attr_parse(nlh, sizeof(struct genlmsghdr), session_attribute, stats);
+	uint64_t headers = stats->tx_packets * TD_L2TP_HEADER;
+
+	stats->tx_bytes = stats->tx_bytes > headers ? stats->tx_bytes - headers : 0;
+	return more;
+}
+
+int td_l2tp_open(struct td_l2tp *l2tp)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+	int err;
+
+	l2tp->family = 0;
+	err = td_netlink_open(&l2tp->netlink, NETLINK_GENERIC);
+	if (err < 0)
+		return err;
+	err = td_netlink_transact(&l2tp->netlink, td_l2tp_build_get_family(buf),
+				  td_l2tp_parse_family, &l2tp->family);
+	if (err == 0 && l2tp->family == 0)
+		err = -ENOENT;
+	if (err < 0)
+		td_l2tp_close(l2tp);
+	return err;
+}
+
+void td_l2tp_close(struct td_l2tp *l2tp)
+{
+	td_netlink_close(&l2tp->netlink);
+}
+
+int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_session_info *info, int fd)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+
+	return td_netlink_transact(&l2tp->netlink,
+				   td_l2tp_build_tunnel_create(buf, l2tp->family, info, fd), NULL,
+				   NULL);
+}
+
+int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_session_info *info)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+
+	return td_netlink_transact(
+		&l2tp->netlink, td_l2tp_build_session_create(buf, l2tp->family, info), NULL, NULL);
+}
+
+int td_l2tp_tunnel_delete(struct td_l2tp *l2tp, uint32_t tunnel_id)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+
+	return td_netlink_transact(&l2tp->netlink,
+				   td_l2tp_build_tunnel_delete(buf, l2tp->family, tunnel_id), NULL,
+				   NULL);
+}
+
+int td_l2tp_session_stats(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t session_id,
+			  struct td_tunnel_stats *stats)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+
+	return td_netlink_transact(
+		&l2tp->netlink, td_l2tp_build_session_get(buf, l2tp->family, tunnel_id, session_id),
+		td_l2tp_parse_session, stats);
+}
