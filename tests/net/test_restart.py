@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Either end, or the network, goes away and comes back."""
 
+import contextlib
 import os
 import signal
+import time
 
 from netlab import holds, traffic, wait_until
 from programs import assert_datapath
@@ -99,21 +101,21 @@ def test_worker_killed_new_clients_are_served(world):
     traffic(there, name, here, "tunnel")
 
 
-def test_worker_that_dies_at_once_is_not_restarted_for_ever(world):
+def test_worker_that_dies_at_once_is_not_restarted_without_pause(world):
     there, _ = world.pair()
     broker = world.broker(there)
     broker.expected = None
-    killed = 0
-
-    def kill_worker():
-        nonlocal killed
-        for pid in broker.children() if broker.running() else ():
-            os.kill(pid, signal.SIGKILL)
-            killed += 1
-        return killed >= 20 or not broker.running()
-
-    wait_until(kill_worker, 60, "20 kills, or the broker gives up")
-    assert len(broker.log_lines()) < 100
+    broker.wait_log("ready")
+    seen = set()
+    end = time.monotonic() + 10
+    while time.monotonic() < end and broker.running():
+        for pid in broker.children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            seen.add(pid)
+        time.sleep(0.02)
+    assert 2 <= len(seen) <= 12, f"{len(seen)} workers in 10 s"
+    assert len(broker.log_lines()) < 60
 
 
 def test_client_killed_and_restarted_behind_another_port(world):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """SIGTERM and SIGINT: clients are told, hooks run, within one deadline; exit status 0."""
 
+import os
 import signal
 import time
 
@@ -73,10 +74,29 @@ def test_nobody_new_is_admitted_meanwhile(world):
     assert broker.wait_end() == 0
 
 
-def test_second_signal_changes_nothing(world):
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGINT])
+def test_signal_to_all_processes(world, signo):
+    """As from a terminal, or from systemd: the whole group gets it."""
     there, here = world.pair()
-    broker = world.broker(there)
+    hooks = world.hooks()
+    broker = world.broker(there, hooks=hooks.broker_scripts())
+    client = world.closing(FakeClient(here)).connect()
+    hooks.wait("session.up", event="end")
+    os.killpg(broker.pid, signo)
+    assert broker.wait_end() == 0
+    wait_until(lambda: client.ended_by == b"\x02", 5, "ERROR: shutdown")
+    assert [r["hook"] for r in hooks.records()][-2:] == ["session.pre-down", "session.down"]
+
+
+def test_second_signal_ends_at_once(world):
+    there, here = world.pair()
+    hooks = world.hooks()
+    scripts = {"session.pre-down": hooks.script("session.pre-down", "time.sleep(120)")}
+    broker = world.broker(there, hooks=scripts)
     world.closing(FakeClient(here)).connect()
     broker.process.send_signal(signal.SIGTERM)
-    broker.process.send_signal(signal.SIGINT)
-    assert broker.wait_end() == 0
+    hooks.wait("session.pre-down")
+    broker.process.send_signal(signal.SIGTERM)
+    broker.expected = broker.wait_end(3)
+    assert broker.expected in (0, 1)
+    wait_until(lambda: not there.pids() and not there.tunnels(), 5, "nothing left")
