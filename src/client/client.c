@@ -378,9 +378,9 @@ static int start(struct app *app)
 
 static void stop(struct app *app)
 {
-	for (uint32_t i = 0; i < app->slot_count; i++)
-		close_slot(app, i);
 	app->ops->close(app->dp);
+	for (uint32_t i = 0; i < app->slot_count; i++)
+		td_udp_close(&app->slots[i].udp);
 	td_netwatch_fini(&app->netwatch, &app->loop);
 	td_rtnl_close(&app->rtnl);
 	td_lookups_fini(&app->lookups);

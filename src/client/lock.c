@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@ static int32_t read_holder(int fd)
 {
 	char text[12] = { 0 };
 
-	return read(fd, text, sizeof(text) - 1) > 0 ? (int32_t)strtol(text, NULL, 10) : 0;
+	return read(fd, text, sizeof(text) - 1) > 0 ? (int32_t)strtoul(text, NULL, 10) : 0;
 }
 
 /* A holder that ended may have removed the name between our open() and flock(). */
@@ -46,8 +47,7 @@ static int take_once(const char *path, int32_t *holder)
 	return fd;
 }
 
-int td_lock_take(struct td_lock *lock, const char *dir, const char *kind, const char *name,
-		 int32_t *holder)
+int td_lock_take(struct td_lock *lock, const char *dir, const char *name, int32_t *holder)
 {
 	struct stat netns = { 0 };
 	int fd;
@@ -57,17 +57,20 @@ int td_lock_take(struct td_lock *lock, const char *dir, const char *kind, const 
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
 		return -errno;
 	(void)!stat("/proc/self/ns/net", &netns); /* without /proc there is one namespace: 0 */
-	snprintf(lock->path, sizeof(lock->path), "%s/%lu.%s-%s", dir, (unsigned long)netns.st_ino,
-		 kind, name);
+	snprintf(lock->path, sizeof(lock->path), "%s/%lu %s", dir, (unsigned long)netns.st_ino,
+		 name);
+	for (char *c = lock->path + strlen(dir); *c != 0; c++)
+		if (*c == ' ')
+			*c = '-';
 	do
 		fd = take_once(lock->path, holder);
 	while (fd == -EAGAIN);
 	if (fd < 0)
 		return fd;
 	lock->fd = fd;
-	/* Should this fail, the lock is held all the same: only others cannot name its holder. */
-	(void)!ftruncate(fd, 0);
-	dprintf(fd, "%d\n", (int)getpid());
+	/* Of one length always, so that nothing of an earlier holder's is left behind it. Should this
+	 * fail, the lock is held all the same: only others cannot name its holder. */
+	dprintf(fd, "%10d\n", (int)getpid());
 	return 0;
 }
 

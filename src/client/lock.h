@@ -12,17 +12,19 @@
 
 #define TD_LOCK_DIR "/var/run/tunneldigger"
 
+#define TD_LOCK_NAME 32
+
 struct td_lock {
 	int fd; /* -1: not held */
-	char path[80];
+	char path[96];
 };
 
 /*
- * Takes the lock "kind-name" of this network namespace in the directory dir, which is made if
- * needed. 0; -EBUSY: *holder is the process that has it (0: unknown); else -errno.
+ * Takes the lock of that name ("interface l2tp0") of this network namespace in the directory dir,
+ * which is made if needed. 0; -EBUSY: *holder is the process that has it (0: unknown); else -errno.
  */
-int td_lock_take(struct td_lock *lock, const char *dir, const char *kind, const char *name,
-		 int32_t *holder) __attribute__((warn_unused_result));
+int td_lock_take(struct td_lock *lock, const char *dir, const char *name, int32_t *holder)
+	__attribute__((warn_unused_result));
 void td_lock_release(struct td_lock *lock);
 
 #endif

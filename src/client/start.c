@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/text.h"
 #include "client/client.h"
 #include "client/lock.h"
 #include "sys/caps.h"
@@ -18,13 +17,13 @@
 
 enum { STATUS_FAULT = 1, STATUS_USAGE = 2 };
 
-static int take_lock(struct td_lock *lock, const char *kind, const char *name)
+static int take_lock(struct td_lock *lock, const char *what)
 {
 	int32_t holder;
-	int err = td_lock_take(lock, TD_LOCK_DIR, kind, name, &holder);
+	int err = td_lock_take(lock, TD_LOCK_DIR, what, &holder);
 
 	if (err == -EBUSY)
-		td_log(TD_LOG_ERROR, "another tunneldigger uses %s %s (pid %d)", kind, name,
+		td_log(TD_LOG_ERROR, "another tunneldigger uses %s (pid %d), choose another", what,
 		       (int)holder);
 	else if (err < 0)
 		td_log(TD_LOG_ERROR, "%s must be a directory that this user can write to: %s",
@@ -52,24 +51,30 @@ static int run(const struct td_options *options)
 	char why[256];
 	int err = td_datapath_choose(options->datapath, &ops, why, sizeof(why));
 
-	td_log(err < 0 ? TD_LOG_ERROR : TD_LOG_NOTICE, "%s", why);
-	if (err == 0)
-		err = drop_privileges(options);
+	if (err < 0) {
+		td_log(TD_LOG_ERROR, "%s", why);
+		return err;
+	}
+	err = drop_privileges(options);
+	if (err < 0)
+		return err;
 	/* From here on, standard error gets a copy only if asked for. */
 	td_log_open("td-client", options->log_to_stderr, TD_LOG_INFO);
-	return err == 0 ? td_client_run(options, ops) : err;
+	td_log(TD_LOG_NOTICE, "%s", why);
+	return td_client_run(options, ops);
 }
 
 static int run_locked(const struct td_options *options)
 {
 	struct td_lock interface, id;
-	char number[11];
+	char what[TD_LOCK_NAME];
 
-	td_text_u32(number, options->tunnel_id);
-	int err = take_lock(&interface, "interface", options->ifname);
+	snprintf(what, sizeof(what), "interface %s", options->ifname);
+	int err = take_lock(&interface, what);
 	if (err < 0)
 		return err;
-	err = take_lock(&id, "tunnel-id", number);
+	snprintf(what, sizeof(what), "tunnel id %u", options->tunnel_id);
+	err = take_lock(&id, what);
 	if (err == 0) {
 		err = run(options);
 		td_lock_release(&id);

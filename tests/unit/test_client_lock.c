@@ -56,14 +56,14 @@ static void one_holder_at_a_time(void **state)
 	int32_t holder;
 
 	(void)state;
-	assert_int_equal(td_lock_take(&first, dir, "interface", "l2tp0", &holder), 0);
-	assert_int_equal(td_lock_take(&second, dir, "interface", "l2tp0", &holder), -EBUSY);
+	assert_int_equal(td_lock_take(&first, dir, "interface l2tp0", &holder), 0);
+	assert_int_equal(td_lock_take(&second, dir, "interface l2tp0", &holder), -EBUSY);
 	assert_int_equal(holder, getpid());
 	assert_int_equal(second.fd, -1);
 	td_lock_release(&second); /* nothing was taken, nothing is given back */
-	assert_int_equal(td_lock_take(&second, dir, "interface", "l2tp0", &holder), -EBUSY);
+	assert_int_equal(td_lock_take(&second, dir, "interface l2tp0", &holder), -EBUSY);
 	td_lock_release(&first);
-	assert_int_equal(td_lock_take(&second, dir, "interface", "l2tp0", &holder), 0);
+	assert_int_equal(td_lock_take(&second, dir, "interface l2tp0", &holder), 0);
 	td_lock_release(&second);
 	assert_int_equal(files(), 0);
 }
@@ -74,9 +74,9 @@ static void other_names_and_kinds_are_other_locks(void **state)
 	int32_t holder;
 
 	(void)state;
-	assert_int_equal(td_lock_take(&locks[0], dir, "interface", "7", &holder), 0);
-	assert_int_equal(td_lock_take(&locks[1], dir, "interface", "8", &holder), 0);
-	assert_int_equal(td_lock_take(&locks[2], dir, "tunnel-id", "7", &holder), 0);
+	assert_int_equal(td_lock_take(&locks[0], dir, "interface 7", &holder), 0);
+	assert_int_equal(td_lock_take(&locks[1], dir, "interface 8", &holder), 0);
+	assert_int_equal(td_lock_take(&locks[2], dir, "tunnel id 7", &holder), 0);
 	for (int i = 0; i < 3; i++)
 		td_lock_release(&locks[i]);
 }
@@ -95,7 +95,7 @@ static pid_t start_holder(void)
 		int32_t holder;
 
 		alarm(20);
-		if (td_lock_take(&lock, dir, "interface", "l2tp0", &holder) == 0 &&
+		if (td_lock_take(&lock, dir, "interface l2tp0", &holder) == 0 &&
 		    write(ready[1], "x", 1) == 1)
 			pause();
 		_exit(1);
@@ -113,12 +113,12 @@ static void the_holder_is_named_and_kill_9_frees_the_lock(void **state)
 	pid_t pid = start_holder();
 
 	(void)state;
-	assert_int_equal(td_lock_take(&lock, dir, "interface", "l2tp0", &holder), -EBUSY);
+	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), -EBUSY);
 	assert_int_equal(holder, pid);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	assert_int_equal(files(), 1); /* left behind, and locks nothing */
-	assert_int_equal(td_lock_take(&lock, dir, "interface", "l2tp0", &holder), 0);
+	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), 0);
 	td_lock_release(&lock);
 	assert_int_equal(files(), 0);
 }
@@ -129,7 +129,7 @@ static void what_is_executed_does_not_inherit_it(void **state)
 	int32_t holder;
 
 	(void)state;
-	assert_int_equal(td_lock_take(&lock, dir, "interface", "l2tp0", &holder), 0);
+	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), 0);
 	assert_true(fcntl(lock.fd, F_GETFD) & FD_CLOEXEC);
 	td_lock_release(&lock);
 }
@@ -142,11 +142,11 @@ static void a_link_in_its_place_is_not_followed(void **state)
 	char victim[80];
 
 	(void)state;
-	assert_int_equal(td_lock_take(&lock, dir, "interface", "l2tp0", &holder), 0);
+	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), 0);
 	td_lock_release(&lock);
 	snprintf(victim, sizeof(victim), "%s/victim", base);
 	assert_int_equal(symlink(victim, lock.path), 0);
-	assert_int_equal(td_lock_take(&lock, dir, "interface", "l2tp0", &holder), -ELOOP);
+	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), -ELOOP);
 	assert_int_equal(stat(victim, &there), -1);
 	assert_int_equal(unlink(lock.path), 0);
 }
@@ -157,7 +157,7 @@ static void a_directory_that_cannot_be_is_an_error(void **state)
 	int32_t holder;
 
 	(void)state;
-	assert_int_equal(td_lock_take(&lock, "/nonexistent/locks", "interface", "l2tp0", &holder),
+	assert_int_equal(td_lock_take(&lock, "/nonexistent/locks", "interface l2tp0", &holder),
 			 -ENOENT);
 	assert_int_equal(lock.fd, -1);
 }
