@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* Messages and descriptors between parent and worker. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "broker/ipc.h"
+
+static void test_a_message_arrives_whole(void **state)
+{
+	struct td_ipc_message sent = { .type = TD_IPC_HOOK_ENDED }, got;
+	int fds[2], descriptor = 0;
+
+	(void)state;
+	assert_int_equal(td_ipc_pair(fds), 0);
+	assert_int_equal(td_ipc_receive(fds[1], &got, &descriptor), 0);
+	sent.ended.handle = (struct td_handle){ 3, 9 };
+	sent.ended.result = -ETIME;
+	assert_int_equal(td_ipc_send(fds[0], &sent, -1), 0);
+	assert_int_equal(td_ipc_receive(fds[1], &got, &descriptor), 1);
+	assert_int_equal(descriptor, -1);
+	assert_memory_equal(&got, &sent, sizeof(sent));
+	close(fds[0]);
+	assert_int_equal(td_ipc_receive(fds[1], &got, &descriptor), -EPIPE);
+	close(fds[1]);
+}
+
+static void test_a_descriptor_goes_along(void **state)
+{
+	struct td_ipc_message message = { .type = TD_IPC_RECORD };
+	int fds[2], ends[2], descriptor;
+	char byte = 'x';
+
+	(void)state;
+	assert_int_equal(td_ipc_pair(fds), 0);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(td_ipc_send(fds[1], &message, ends[1]), 0);
+	close(ends[1]);
+	assert_int_equal(td_ipc_receive(fds[0], &message, &descriptor), 1);
+	assert_true(descriptor >= 0);
+	assert_int_equal(write(descriptor, &byte, 1), 1);
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	close(descriptor);
+	assert_int_equal(read(ends[0], &byte, 1), 0); /* that was the last copy */
+	close(ends[0]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_a_full_queue_says_so_and_loses_nothing(void **state)
+{
+	struct td_ipc_message message = { .type = TD_IPC_RECORD };
+	uint32_t sent = 0, got = 0;
+	int fds[2], descriptor;
+
+	(void)state;
+	assert_int_equal(td_ipc_pair(fds), 0);
+	for (;; sent++) {
+		int err;
+
+		message.record.index = sent;
+		err = td_ipc_send(fds[1], &message, -1);
+		if (err == -EAGAIN)
+			break;
+		assert_int_equal(err, 0);
+		assert_in_range(sent, 0, 1000000);
+	}
+	assert_true(sent > 0);
+	for (; td_ipc_receive(fds[0], &message, &descriptor) == 1; got++)
+		assert_int_equal(message.record.index, got);
+	assert_int_equal(got, sent);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static void test_another_size_is_refused(void **state)
+{
+	struct td_ipc_message message;
+	int fds[2], descriptor;
+
+	(void)state;
+	assert_int_equal(td_ipc_pair(fds), 0);
+	assert_int_equal(send(fds[1], "short", 5, 0), 5);
+	assert_int_equal(td_ipc_receive(fds[0], &message, &descriptor), -EBADMSG);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_message_arrives_whole),
+		cmocka_unit_test(test_a_descriptor_goes_along),
+		cmocka_unit_test(test_a_full_queue_says_so_and_loses_nothing),
+		cmocka_unit_test(test_another_size_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
