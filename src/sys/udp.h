@@ -2,7 +2,7 @@
 /*
  * UDP sockets for tunnels: non-blocking, close-on-exec, replies leave from the address that was
  * asked (IP_PKTINFO), probing mode (IP_PMTUDISC_PROBE: DF set, the kernel's own path MTU ignored),
- * IPv6 sockets take no IPv4.
+ * IPv6 sockets take no IPv4. Binding to a device needs CAP_NET_RAW on kernels before 5.7.
  */
 #ifndef TD_SYS_UDP_H
 #define TD_SYS_UDP_H
