@@ -34,7 +34,7 @@
 unsigned if_nametoindex(const char *name); /* <net/if.h> and <linux/if.h> do not go together */
 
 /* Runs a command of iproute2's; the test fails with it. */
-static inline void run(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static inline void run(const char *format, ...)
 {
 	char command[256];
 	va_list args;
