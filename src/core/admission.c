@@ -22,6 +22,7 @@
 #define FORGET_LIMIT    TD_SECONDS(20)
 #define REFUSAL_DELAY   TD_SECONDS(10)
 #define CHALLENGE_LIMIT TD_SECONDS(3)
+#define SLOT_PAUSE      TD_MS(500)
 
 /* Runs of the rate limit's hook: ten a second, and a few more at once. */
 static const struct td_rate hook_rate = { TD_MS(100), 20 };
@@ -243,9 +244,12 @@ static void consider(struct td_engine *e, struct applicant *a, struct td_time no
 		enter(e, a, WAIT_FLOW, TD_NEVER);
 	} else if (holder) {
 		td_session_challenge(e, holder, now);
+		a->challenged = td_session_handle(e, holder);
 		enter(e, a, WAIT_CHALLENGE, td_time_add(now, CHALLENGE_LIMIT));
-	} else if (e->used == e->config.max_tunnels) {
+	} else if (e->by_uuid.count == e->config.max_tunnels) {
 		refuse_late(e, a);
+	} else if (e->used == e->config.max_tunnels) {
+		enter(e, a, WAIT_SLOT, td_time_add(now, SLOT_PAUSE));
 	} else if (!td_time_reached(ready, now)) {
 		ask_hook(e, a);
 		enter(e, a, WAIT_LIMIT, ready);
@@ -327,11 +331,13 @@ static void decide_challenge(struct td_engine *e, struct applicant *a, struct td
 	struct session *holder = td_session_by_uuid(e, a->uuid, a->uuid_len);
 	const struct td_time asked_at = { a->until.us - CHALLENGE_LIMIT };
 
-	if (holder && holder->heard_at.us > asked_at.us) {
+	const bool same = holder && td_handle_equal(td_session_handle(e, holder), a->challenged);
+
+	if (same && holder->heard_at.us > asked_at.us) {
 		refuse_late(e, a);
 		return;
 	}
-	if (holder) {
+	if (same) {
 		e->counters.takeovers++;
 		td_session_close(e, holder, TD_END_REPLACED, TD_ERROR_BROKER_OTHER_SIDE, now);
 	}
@@ -361,6 +367,7 @@ void td_admission_timer(struct td_engine *e, struct applicant *a, struct td_time
 	case WAIT_CHALLENGE:
 		decide_challenge(e, a, now);
 		break;
+	case WAIT_SLOT:
 	case WAIT_LIMIT:
 		consider(e, a, now);
 		break;
@@ -418,7 +425,8 @@ bool td_admission_action(struct td_engine *e, struct td_action *action, struct t
 				       sizeof(struct applicant))) != SLOT_NONE) {
 		const struct applicant *a = &e->applicants[slot];
 
-		if (a->wait == WAIT_NOTHING ||
+		/* hook_done: the place may be another's by now, who was not limited. */
+		if (a->wait == WAIT_NOTHING || !a->hook_done ||
 		    !td_time_reached(td_bucket_ready(&e->hook_bucket, &hook_rate), now))
 			continue;
 		td_bucket_take(&e->hook_bucket, &hook_rate, now);

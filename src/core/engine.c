@@ -208,16 +208,15 @@ static void rx_prepare(struct td_engine *e, const struct td_flow *flow, struct s
 static void rx_of_tunnel(struct td_engine *e, const struct td_flow *flow, struct session *s,
 			 const struct td_msg *msg, struct td_time now)
 {
-	struct applicant *a;
+	/* An applicant may wait for the very session, on its own flow, to be gone. */
+	struct applicant *a = msg->type == TD_MSG_ERROR ? td_admission_find(e, flow) : NULL;
 
-	if (s) {
-		td_session_rx(e, s, msg, now);
-		return;
-	}
-	e->counters.rx_unknown_flow++;
-	a = msg->type == TD_MSG_ERROR ? td_admission_find(e, flow) : NULL;
 	if (a)
 		td_admission_drop(e, a);
+	if (s)
+		td_session_rx(e, s, msg, now);
+	else
+		e->counters.rx_unknown_flow++;
 }
 
 void td_engine_rx(struct td_engine *e, const struct td_flow *flow, const uint8_t *bytes,

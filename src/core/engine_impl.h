@@ -115,6 +115,7 @@ enum wait {
 	WAIT_NOTHING,
 	WAIT_FLOW,      /* the session that still has its flow */
 	WAIT_CHALLENGE, /* the one that has its UUID, on another flow, to prove that it lives */
+	WAIT_SLOT,      /* a session that ends, and so frees its slot */
 	WAIT_LIMIT,     /* the limit of its address or UUID */
 	WAIT_TURN,      /* the global rate, in order of arrival */
 	WAIT_REFUSAL,   /* the late refusal */
@@ -130,7 +131,8 @@ struct applicant {
 	bool hook_done; /* the rate limit's hook was asked for */
 	char uuid[TD_UUID_MAX + 1];
 	struct td_time arrived_at, heard_at, until;
-	uint32_t before, after; /* in the queue (WAIT_TURN), or after alone in the free list */
+	struct td_handle challenged; /* WAIT_CHALLENGE: who */
+	uint32_t before, after;      /* in the queue (WAIT_TURN), or after alone in the free list */
 	struct slot_link sending, acting;
 };
 

@@ -357,10 +357,12 @@ void td_session_close(struct td_engine *e, struct session *s, enum td_end end, u
 
 void td_session_challenge(struct td_engine *e, struct session *s, struct td_time now)
 {
-	if (s->state != SESSION_UP || s->challenges > 0)
+	if (s->state != SESSION_UP)
 		return;
+	/* Newcomers that follow each other closely leave it as many chances, at the same pace. */
+	if (s->challenges == 0)
+		s->challenge_at = now;
 	s->challenges = CHALLENGES;
-	s->challenge_at = now;
 	td_session_rearm(e, s);
 }
 
