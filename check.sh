@@ -101,6 +101,38 @@ check_format() {
 	files '*.c' '*.h' | xargs -0 clang-format-14 --dry-run --Werror
 }
 
+# check_floor FLOOR MAY_INCLUDE...: docs/ARCHITECTURE.md.
+check_floor() {
+	local floor=$1 allowed
+	shift
+	allowed=$(IFS='|'; echo "$*")
+	! grep -rnE '^#include "' "src/$floor" | grep -vE "#include \"($allowed)/" ||
+		{ echo "src/$floor may include only $*"; return 1; }
+}
+
+check_floors() {
+	check_floor base base &&
+		check_floor core core base &&
+		check_floor sys sys core base &&
+		check_floor datapath datapath sys core base &&
+		check_floor client client datapath sys core base &&
+		check_floor broker broker datapath sys core base
+}
+
+# Whatever a document points to exists, and README stays short enough to be read.
+check_docs() {
+	local document path status=0
+	while IFS= read -r -d '' document; do
+		while IFS= read -r path; do
+			[ -e "$(dirname "$document")/$path" ] && continue
+			echo "$document: there is no $path"
+			status=1
+		done < <(grep -oE '\]\([^)#]+' "$document" | cut -c3- | grep -v ://)
+	done < <(files '*.md')
+	[ "$(wc -l <README.md)" -lt 120 ] || { echo "README.md has 120 lines or more"; return 1; }
+	return $status
+}
+
 # cppcheck 2.10 takes the address of a member for a use of its value: hence the suppression.
 check_cppcheck() {
 	cppcheck --enable=warning,performance,portability --inline-suppr --quiet --error-exitcode=1 \
@@ -142,6 +174,8 @@ else
 	done
 	run shellcheck check check_shell
 	run man-pages check check_man
+	run documents check check_docs
+	run floors check check_floors
 	run clang-format check check_format
 	run cppcheck check check_cppcheck
 	run net "$results/net.xml" run_net
