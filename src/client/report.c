@@ -13,7 +13,7 @@ static void report_up(struct td_report *report, const struct td_session_info *s,
 	td_addr_text(broker, &s->flow.peer, true);
 	td_log(TD_LOG_NOTICE,
 	       "connected to broker %s in %u ms, interface %s, tunnel id %u, data path %s, MTU %u",
-	       broker, (unsigned)(td_time_since(now, report->asked) / 1000), s->ifname,
+	       broker, (unsigned)((td_time_since(now, report->asked) + 999) / 1000), s->ifname,
 	       s->peer_tunnel_id, report->datapath, s->mtu);
 	report->trouble = NULL;
 }
