@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
  * The client machine: finds a broker, makes one tunnel, keeps it, and starts over when it is lost.
- *No I/O; the same pull interface as the broker engine (core/engine.h):
+ * No I/O; the same pull interface as the broker engine (core/engine.h):
  *
  *	feed:  td_client_rx, _tick, _result, _resolved, _path_changed, _network_changed, _shutdown
  *	drain: td_client_tx, td_client_next_action
  *	ask:   td_client_deadline
+ *
+ * After each feed the caller drains td_client_tx until it returns 0 and then td_client_next_action
+ * until it returns false; a result may be fed at once, in between. What is to be sent from a slot
+ * is lost when it was not drained before that slot's CLOSE.
  *
  * Brokers are numbered in command-line order. Each address of each broker has a slot, which
  * stands for one UDP socket with a fresh source port: slot = broker * TD_ADDRESSES_MAX + address.
@@ -24,7 +28,8 @@
 #include "core/msg.h"
 #include "core/session_info.h"
 
-#define TD_ADDRESSES_MAX 16 /* of one name */
+#define TD_ADDRESSES_MAX   16  /* of one name */
+#define TD_CLIENT_UUID_MAX 238 /* bytes that fit into PREPARE with id and features */
 
 enum td_selection {
 	TD_SELECT_FIRST, /* the first that answers */
@@ -33,8 +38,8 @@ enum td_selection {
 };
 
 struct td_client_config {
-	const char *uuid; /* valid (td_uuid_valid); outlives the machine */
-	const char *ifname;
+	const char *uuid;   /* valid (td_uuid_valid), at most TD_CLIENT_UUID_MAX bytes */
+	const char *ifname; /* these two outlive the machine */
 	uint32_t tunnel_id;
 	uint32_t limit_kbps;   /* to ask of the broker; 0: nothing */
 	uint32_t broker_count; /* >= 1 */
@@ -51,7 +56,7 @@ enum td_client_state {
 	TD_CLIENT_PREPARE,   /* asks for the tunnel */
 	TD_CLIENT_CREATING,  /* has it, makes its own end */
 	TD_CLIENT_UP,
-	TD_CLIENT_CLOSING, /* removes its end */
+	TD_CLIENT_CLOSING, /* removes its end; left at once when there is a broker to go to */
 	TD_CLIENT_ENDED,   /* after td_client_shutdown() */
 };
 
@@ -61,9 +66,11 @@ enum td_client_action_kind {
 	TD_CLIENT_CLOSE,   /* close slot's socket; no result */
 	TD_CLIENT_CREATE,  /* the tunnel, with slot's socket, as session says; report */
 	TD_CLIENT_SET_MTU, /* of the interface, to session->mtu; report */
-	TD_CLIENT_DESTROY, /* remove it; report when it is gone; a CLOSE of the slot follows */
+	TD_CLIENT_DESTROY, /* remove it (slot says which one, session does not); report when it is
+			      gone; a CLOSE of the slot follows */
 	TD_CLIENT_HOOK,    /* start hook (TD_HOOK_UP or TD_HOOK_DOWN), do not wait */
-	TD_CLIENT_STATE,   /* for the log: state was entered, because of why */
+	TD_CLIENT_STATE,   /* for the log: state was entered, because of why; broker and slot are of
+			      a meaning from COOKIE to CLOSING only */
 };
 
 struct td_client_action {
