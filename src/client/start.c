@@ -60,7 +60,7 @@ static int run(const struct td_options *options)
 		return err;
 	/* From here on, standard error gets a copy only if asked for. */
 	td_log_open("td-client", options->log_to_stderr, TD_LOG_INFO);
-	td_log(TD_LOG_NOTICE, "%s", why);
+	td_log(TD_LOG_NOTICE, "data path %s", why);
 	return td_client_run(options, ops);
 }
 
