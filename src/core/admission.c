@@ -302,6 +302,8 @@ void td_admission_refuse(struct td_engine *e, const struct session *s, struct td
 {
 	struct applicant *a = td_admission_find(e, &s->info.flow);
 
+	if (e->stopping)
+		return;
 	if (!a)
 		a = take_applicant(e, &s->info.flow, now);
 	if (!a)

@@ -90,14 +90,14 @@ struct session {
 	enum td_action_kind path_action;
 	bool path_begun; /* CREATE, or DESTROY, has been handed out */
 	uint8_t destroy_tries;
-	uint16_t mtu_wanted, mtu_before; /* info.mtu is what was asked for last */
+	uint16_t mtu_wanted; /* info.mtu is what was asked for last */
+	uint16_t mtu_told;   /* what was set last, as far as hooks know */
 	uint32_t rate_wanted, rate_asked;
 
 	/* Hooks: one at a time, in the order up, mtu-changed, pre-down, down. */
 	uint32_t hook_sequence; /* of the running hook; 0: none */
 	enum td_hook hook_running;
 	uint8_t hooks_due; /* set of 1u << enum td_hook */
-	uint16_t hook_old_mtu;
 
 	struct td_time until;    /* limit of the state; TD_NEVER in UP */
 	struct td_time retry_at; /* DESTROYING: try again */

@@ -51,7 +51,7 @@ size_t td_engine_export(const struct td_engine *e, struct td_handle handle,
 	write_addr(&w, &s->info.flow.peer);
 	td_write_u32(&w, s->asked_tunnel_id);
 	td_write_u32(&w, s->asked_features);
-	td_write_u16(&w, s->info.mtu);
+	td_write_u16(&w, s->mtu_told);
 	td_write_u16(&w, s->pmtu.measured_size);
 	td_write_u16(&w, s->pmtu.peer_mtu);
 	td_write_u32(&w, s->rate_wanted);
@@ -60,7 +60,6 @@ size_t td_engine_export(const struct td_engine *e, struct td_handle handle,
 	td_write_u32(&w, s->hook_sequence);
 	td_write_u8(&w, (uint8_t)s->hook_running);
 	td_write_u8(&w, s->hooks_due);
-	td_write_u16(&w, s->hook_old_mtu);
 	td_write_u8(&w, s->info.uuid_len);
 	td_write_bytes(&w, s->info.uuid, s->info.uuid_len);
 	return w.failed ? 0 : w.used;
@@ -82,7 +81,7 @@ static int parse(struct session *s, struct td_handle *handle, const uint8_t *rec
 	info->flow.peer = read_addr(&r);
 	s->asked_tunnel_id = td_read_u32(&r);
 	s->asked_features = td_read_u32(&r);
-	info->mtu = td_read_u16(&r);
+	info->mtu = s->mtu_told = td_read_u16(&r);
 	s->pmtu.measured_size = td_read_u16(&r);
 	s->pmtu.peer_mtu = td_read_u16(&r);
 	s->rate_wanted = s->rate_asked = td_read_u32(&r);
@@ -91,7 +90,6 @@ static int parse(struct session *s, struct td_handle *handle, const uint8_t *rec
 	s->hook_sequence = td_read_u32(&r);
 	s->hook_running = td_read_u8(&r);
 	s->hooks_due = td_read_u8(&r);
-	s->hook_old_mtu = td_read_u16(&r);
 	info->uuid_len = td_read_u8(&r);
 	td_read_bytes(&r, info->uuid, info->uuid_len);
 	return r.failed || r.left != 0 ? -EINVAL : 0;

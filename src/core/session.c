@@ -282,7 +282,7 @@ void td_session_admit(struct td_engine *e, const struct applicant *a, struct td_
 	s->info.uuid_len = a->uuid_len;
 	memcpy(s->info.uuid, a->uuid, sizeof(s->info.uuid));
 	complete(e, s);
-	s->info.mtu = s->mtu_wanted;
+	s->info.mtu = s->mtu_told = s->mtu_wanted;
 	s->heard_at = a->heard_at;
 	index_session(e, s, true);
 	td_session_enter(e, s, SESSION_CREATING, now);
@@ -297,7 +297,8 @@ void td_session_resume(struct td_engine *e, struct session *s, enum session_stat
 	s->pmtu.measured_size = measured_size;
 	s->pmtu.peer_mtu = peer_mtu;
 	s->mtu_wanted = e->config.fixed_mtu ? s->mtu_wanted : td_pmtu_inner_mtu(&s->pmtu);
-	s->hooks_due &= (uint8_t)e->config.hooks;
+	/* What hooks were told last is what is certain: the rest is set, and told, again. */
+	s->hooks_due &= (uint8_t)(e->config.hooks & ~(uint32_t)DUE(TD_HOOK_MTU_CHANGED));
 	e->used++;
 	s->state = state;
 	index_session(e, s, td_session_alive(s));
@@ -366,10 +367,13 @@ void td_session_challenge(struct td_engine *e, struct session *s, struct td_time
 	td_session_rearm(e, s);
 }
 
+static bool unfinished(const struct session *s, enum td_hook hook)
+{
+	return (s->hooks_due & DUE(hook)) || (s->hook_sequence != 0 && s->hook_running == hook);
+}
+
 static void expire_state(struct td_engine *e, struct session *s, struct td_time now)
 {
-	const uint8_t skipped = s->hooks_due & (DUE(TD_HOOK_PRE_DOWN) | DUE(TD_HOOK_DOWN));
-
 	s->until = TD_NEVER;
 	switch (s->state) {
 	case SESSION_CREATING:
@@ -378,12 +382,12 @@ static void expire_state(struct td_engine *e, struct session *s, struct td_time 
 		td_session_close(e, s, TD_END_FAILED, TD_ERROR_NONE, now);
 		break;
 	case SESSION_CLOSING:
-		e->counters.hooks_skipped += (skipped & DUE(TD_HOOK_PRE_DOWN)) != 0;
+		e->counters.hooks_skipped += unfinished(s, TD_HOOK_PRE_DOWN);
 		s->hooks_due &= (uint8_t)~DUE(TD_HOOK_PRE_DOWN);
 		td_session_enter(e, s, SESSION_DESTROYING, now);
 		break;
 	case SESSION_DOWN:
-		e->counters.hooks_skipped += skipped != 0 || s->hook_sequence != 0;
+		e->counters.hooks_skipped += unfinished(s, TD_HOOK_DOWN);
 		s->hooks_due = 0;
 		s->hook_sequence = 0;
 		break;

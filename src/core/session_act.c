@@ -10,6 +10,13 @@
 #define DESTROY_TRIES 3
 #define DESTROY_PAUSE TD_SECONDS(1)
 
+static uint32_t next_sequence(struct session *s)
+{
+	if (++s->sequence == 0) /* which means none */
+		s->sequence = 1;
+	return s->sequence;
+}
+
 static bool path_action(struct session *s, struct td_action *action)
 {
 	if (s->path_sequence != 0 || s->path_begun)
@@ -22,7 +29,6 @@ static bool path_action(struct session *s, struct td_action *action)
 	case SESSION_UP:
 		if (s->mtu_wanted != s->info.mtu) {
 			action->kind = TD_ACTION_SET_MTU;
-			s->mtu_before = s->info.mtu;
 			s->info.mtu = s->mtu_wanted;
 		} else if (s->rate_wanted != s->rate_asked) {
 			action->kind = TD_ACTION_SET_RATE;
@@ -42,31 +48,49 @@ static bool path_action(struct session *s, struct td_action *action)
 		return false;
 	}
 	s->path_action = action->kind;
-	action->sequence = s->path_sequence = ++s->sequence;
+	action->sequence = s->path_sequence = next_sequence(s);
 	return true;
 }
 
-static bool hook_action(struct session *s, struct td_action *action)
+/* Must it wait, although it is the next hook? */
+static bool hook_waits(const struct session *s, enum td_hook hook)
+{
+	if (hook == TD_HOOK_MTU_CHANGED) /* for the MTU to tell */
+		return s->path_sequence != 0 && s->path_action == TD_ACTION_SET_MTU;
+	return hook == TD_HOOK_DOWN && s->state != SESSION_DOWN;
+}
+
+static void start_hook(struct session *s, enum td_hook hook, struct td_action *action)
+{
+	s->hooks_due &= (uint8_t)~DUE(hook);
+	s->hook_running = hook;
+	action->kind = TD_ACTION_HOOK;
+	action->hook = hook;
+	action->old_mtu = s->mtu_told;
+	action->sequence = s->hook_sequence = next_sequence(s);
+	if (hook == TD_HOOK_UP || hook == TD_HOOK_MTU_CHANGED) {
+		s->mtu_told = s->info.mtu;
+		s->hooks_due &= (uint8_t)~DUE(TD_HOOK_MTU_CHANGED);
+	}
+	s->notes |= NOTE_CHANGED;
+}
+
+static bool hook_action(struct session *s, struct td_action *action, struct td_time now)
 {
 	static const enum td_hook order[] = { TD_HOOK_UP, TD_HOOK_MTU_CHANGED, TD_HOOK_PRE_DOWN,
 					      TD_HOOK_DOWN };
 
-	if (s->hook_sequence != 0 || (s->send & SEND_TUNNEL))
+	/* None begins when the time for hooks is over. */
+	if (s->hook_sequence != 0 || (s->send & SEND_TUNNEL) || td_time_reached(s->until, now))
 		return false;
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		const enum td_hook hook = order[i];
 
 		if (!(s->hooks_due & DUE(hook)))
 			continue;
-		if (hook == TD_HOOK_DOWN && s->state != SESSION_DOWN)
+		if (hook_waits(s, hook))
 			return false;
-		s->hooks_due &= (uint8_t)~DUE(hook);
-		s->hook_running = hook;
-		action->kind = TD_ACTION_HOOK;
-		action->hook = hook;
-		action->old_mtu = s->hook_old_mtu;
-		action->sequence = s->hook_sequence = ++s->sequence;
-		s->notes |= NOTE_CHANGED;
+		start_hook(s, hook, action);
 		return true;
 	}
 	return false;
@@ -100,20 +124,19 @@ static bool note_action(struct td_engine *e, struct session *s, struct td_action
 bool td_session_action(struct td_engine *e, struct session *s, struct td_action *action,
 		       struct td_time now)
 {
-	(void)now;
 	action->handle = td_session_handle(e, s);
 	action->session = &s->info;
 	/* Notes before hooks: whoever keeps the records knows that the interface is gone before the down
 	 * hook runs. */
-	return path_action(s, action) || note_action(e, s, action) || hook_action(s, action);
+	return path_action(s, action) || note_action(e, s, action) || hook_action(s, action, now);
 }
 
 static void mtu_is_set(struct td_engine *e, struct session *s)
 {
-	if (!(s->hooks_due & DUE(TD_HOOK_MTU_CHANGED)))
-		s->hook_old_mtu = s->mtu_before;
 	s->hooks_due &= (uint8_t)~DUE(TD_HOOK_MTU_CHANGED);
-	if (s->hook_old_mtu != s->info.mtu)
+	if (!(e->config.hooks & DUE(TD_HOOK_MTU_CHANGED)))
+		s->mtu_told = s->info.mtu;
+	else if (s->mtu_told != s->info.mtu)
 		td_session_want_hook(e, s, TD_HOOK_MTU_CHANGED);
 	td_session_note(e, s, NOTE_CHANGED);
 }

@@ -483,6 +483,23 @@ struct td_handle client_handle(const struct world *w, const struct client *c)
 	return TD_NO_HANDLE;
 }
 
+static bool has_tunnel(const struct world *w, const struct client *c)
+{
+	const struct td_handle handle = client_handle(w, c);
+
+	if (!td_engine_session(w->e, handle))
+		return false;
+	for (size_t i = w->deed_count; i > 0; i--) {
+		const struct td_action *action = &w->deeds[i - 1].action;
+
+		if (!td_handle_equal(action->handle, handle))
+			continue;
+		if (action->kind == TD_ACTION_UP || action->kind == TD_ACTION_DOWN)
+			return action->kind == TD_ACTION_UP;
+	}
+	return false;
+}
+
 void clients_wait(struct world *w, const struct client *clients, size_t count, int64_t us)
 {
 	const struct td_time end = td_time_add(w->now, us);
@@ -492,9 +509,7 @@ void clients_wait(struct world *w, const struct client *clients, size_t count, i
 
 		world_pass(w, left < TD_SECONDS(2) ? left : TD_SECONDS(2));
 		for (size_t i = 0; i < count; i++) {
-			const struct td_handle handle = client_handle(w, &clients[i]);
-
-			if (td_engine_session(w->e, handle))
+			if (has_tunnel(w, &clients[i]))
 				client_send_type(w, &clients[i], TD_MSG_KEEPALIVE);
 			else
 				client_prepare(w, &clients[i]);
