@@ -224,6 +224,8 @@ bool td_session_action(struct td_engine *e, struct session *s, struct td_action 
 /* --- session.c, for session_msg.c and session_act.c --- */
 #define DUE(hook) ((uint8_t)(1u << (hook)))
 
+/* Can the slot be taken? It is in use until the shell was told that it is free. */
+bool td_session_slot_free(const struct session *s);
 /* Is it wanted: does it have its flow and UUID, made or being made? */
 bool td_session_alive(const struct session *s);
 void td_session_enter(struct td_engine *e, struct session *s, enum session_state state,

@@ -84,7 +84,7 @@ static int parse(struct session *s, struct td_handle *handle, const uint8_t *rec
 	info->mtu = s->mtu_told = td_read_u16(&r);
 	s->pmtu.measured_size = td_read_u16(&r);
 	s->pmtu.peer_mtu = td_read_u16(&r);
-	s->rate_wanted = s->rate_asked = td_read_u32(&r);
+	s->rate_wanted = td_read_u32(&r); /* and rate_asked 0: who knows whether it was set */
 	s->keepalives = td_read_u16(&r);
 	s->sequence = td_read_u32(&r);
 	s->hook_sequence = td_read_u32(&r);
@@ -100,6 +100,15 @@ static bool known_family(const struct td_addr *addr)
 	return addr->family == TD_FAMILY_IPV4 || addr->family == TD_FAMILY_IPV6;
 }
 
+/* Which hooks can be due in this state? Another one would break their order. */
+static uint8_t possible_hooks(enum session_state state)
+{
+	if (state == SESSION_UP)
+		return DUE(TD_HOOK_UP) | DUE(TD_HOOK_MTU_CHANGED);
+	return state == SESSION_CLOSING ? DUE(TD_HOOK_PRE_DOWN) | DUE(TD_HOOK_DOWN)
+					: DUE(TD_HOOK_DOWN);
+}
+
 static bool plausible(const struct td_engine *e, const struct session *s, struct td_handle handle)
 {
 	const bool known_state = s->state == SESSION_UP || s->state == SESSION_CLOSING ||
@@ -109,7 +118,8 @@ static bool plausible(const struct td_engine *e, const struct session *s, struct
 	       s->info.tunnel_id == e->config.tunnel_id_base + handle.index &&
 	       known_family(&s->info.flow.local) && known_family(&s->info.flow.peer) &&
 	       td_uuid_valid(s->info.uuid, s->info.uuid_len) && s->info.mtu >= TD_MTU_MIN &&
-	       s->hook_running <= TD_HOOK_MTU_CHANGED && s->hook_sequence <= s->sequence;
+	       s->hook_running <= TD_HOOK_MTU_CHANGED && s->hook_sequence <= s->sequence &&
+	       s->sequence <= INT32_MAX && !(s->hooks_due & ~possible_hooks(s->state));
 }
 
 int td_engine_adopt(struct td_engine *e, const uint8_t *record, size_t size,
@@ -121,7 +131,8 @@ int td_engine_adopt(struct td_engine *e, const uint8_t *record, size_t size,
 	if (parse(&image, handle, record, size) != 0 || !plausible(e, &image, *handle))
 		return -EINVAL;
 	s = &e->sessions[handle->index];
-	if (s->state != SESSION_FREE || td_session_by_flow(e, &image.info.flow) ||
+	if (!td_session_slot_free(s) ||
+	    (image.state != SESSION_DOWN && td_session_by_flow(e, &image.info.flow)) ||
 	    (td_session_alive(&image) &&
 	     td_session_by_uuid(e, image.info.uuid, image.info.uuid_len)))
 		return -EEXIST;

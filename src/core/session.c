@@ -76,6 +76,11 @@ struct session *td_session_by_uuid(const struct td_engine *e, const char *uuid, 
 	return NULL;
 }
 
+bool td_session_slot_free(const struct session *s)
+{
+	return s->state == SESSION_FREE && !(s->notes & NOTE_FREED);
+}
+
 bool td_session_alive(const struct session *s)
 {
 	return s->state == SESSION_CREATING || s->state == SESSION_UP;
@@ -213,7 +218,7 @@ static uint32_t take_slot(struct td_engine *e)
 		slot = td_engine_shift(&e->free_sessions, &e->sessions[0].idle,
 				       sizeof(struct session));
 		td_assert(slot != SLOT_NONE);
-	} while (e->sessions[slot].state != SESSION_FREE);
+	} while (!td_session_slot_free(&e->sessions[slot]));
 	return slot;
 }
 
@@ -294,8 +299,9 @@ void td_session_resume(struct td_engine *e, struct session *s, enum session_stat
 	const uint16_t measured_size = s->pmtu.measured_size, peer_mtu = s->pmtu.peer_mtu;
 
 	complete(e, s);
-	s->pmtu.measured_size = measured_size;
-	s->pmtu.peer_mtu = peer_mtu;
+	if (measured_size >= TD_MTU_MIN + TD_INNER_OVERHEAD && measured_size <= s->pmtu.max_size)
+		s->pmtu.measured_size = measured_size;
+	td_pmtu_notified(&s->pmtu, peer_mtu);
 	s->mtu_wanted = e->config.fixed_mtu ? s->mtu_wanted : td_pmtu_inner_mtu(&s->pmtu);
 	/* What hooks were told last is what is certain: the rest is set, and told, again. */
 	s->hooks_due &= (uint8_t)(e->config.hooks & ~(uint32_t)DUE(TD_HOOK_MTU_CHANGED));
