@@ -14,9 +14,9 @@
  * no more.
  *
  * Removal is TUNNEL_DELETE and closing the socket, never SESSION_DELETE, which may block all of
- * generic netlink for long. The kernel does it some time later; destroy() ends when the interface
- * is really gone, for until then its name and ids are taken. In case of an error create() undoes
- * what it did the same way, and reports it when that is done.
+ * generic netlink for long. The kernel does it some time later: first the interface goes, then the
+ * tunnel. destroy() ends when both are gone, for until then name and id are taken. In case of an
+ * error create() undoes what it did the same way, and reports it when that is done.
  */
 #include "datapath/kernel.h"
 
@@ -141,33 +141,40 @@ static void finish(struct td_datapath *dp, struct td_kernel_tunnel *t, int resul
 	done(dp, t->handle, t->sequence, result);
 }
 
+/* Ends it when there is nothing left of it. */
+static void finish_if_gone(struct td_datapath *dp, struct td_kernel_tunnel *t)
+{
+	if (t->ifindex == 0 && td_l2tp_tunnel_get(&dp->l2tp, t->tunnel_id) == -ENODEV)
+		finish(dp, t, t->result);
+}
+
 /* Removes it; done(result) when it is gone. */
 static void leave(struct td_datapath *dp, struct td_kernel_tunnel *t, uint32_t sequence, int result)
 {
-	const bool own = t->port == &t->own;
-	int err = -ENODEV;
+	const bool own = t->port == &t->own, lost = t->state == TD_KERNEL_LOST;
+	/* The id of a lost one may be another's by now. */
+	int err = lost ? 0 : td_l2tp_tunnel_delete(&dp->l2tp, t->tunnel_id);
 
 	t->sequence = sequence;
 	t->result = result;
 	t->deadline = td_time_add(dp->ports.loop->now, LEAVE_LIMIT);
-	/* The id of a lost one may be another's by now. */
-	if (t->state != TD_KERNEL_LOST)
-		err = td_l2tp_tunnel_delete(&dp->l2tp, t->tunnel_id);
 	detach(t);
 	/* If it could not be deleted, closing the socket does it: ours is closed. */
-	if (err < 0 && err != -ENODEV && !own)
+	if (err < 0 && err != -ENODEV && !own) {
 		finish(dp, t, result < 0 ? result : err);
-	else if (t->ifindex == 0 || !interface_exists(t->ifindex))
+	} else if (lost) {
 		finish(dp, t, result);
-	else
+	} else {
 		enter(dp, t, TD_KERNEL_LEAVING);
+		finish_if_gone(dp, t);
+	}
 }
 
 static void gone(struct td_datapath *dp, struct td_kernel_tunnel *t)
 {
 	t->ifindex = 0;
 	if (t->state == TD_KERNEL_LEAVING) {
-		finish(dp, t, t->result);
+		finish_if_gone(dp, t);
 	} else if (t->state == TD_KERNEL_LIVE) {
 		enter(dp, t, TD_KERNEL_LOST);
 		dp->ports.host.lost(dp->ports.host.ctx, t->handle);
@@ -189,19 +196,23 @@ void td_kernel_gone(struct td_datapath *dp, unsigned ifindex, bool moved)
 	}
 }
 
-void td_kernel_sweep(struct td_datapath *dp)
+static void check_on(struct td_datapath *dp, struct td_kernel_tunnel *t, bool missed)
 {
-	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
-		struct td_kernel_tunnel *t = &dp->tunnels[i];
+	const bool late = td_time_reached(t->deadline, dp->ports.loop->now);
 
-		if (t->state == TD_KERNEL_FREE)
-			continue;
-		if (t->ifindex != 0 && !interface_exists(t->ifindex))
-			gone(dp, t);
-		else if (t->state == TD_KERNEL_LEAVING &&
-			 td_time_reached(t->deadline, dp->ports.loop->now))
-			finish(dp, t, t->result < 0 ? t->result : -ETIMEDOUT);
-	}
+	if (t->ifindex != 0 && (missed || late) && !interface_exists(t->ifindex))
+		gone(dp, t);
+	else if (t->state == TD_KERNEL_LEAVING)
+		finish_if_gone(dp, t);
+	if (t->state == TD_KERNEL_LEAVING && late)
+		finish(dp, t, t->result < 0 ? t->result : -ETIMEDOUT);
+}
+
+void td_kernel_sweep(struct td_datapath *dp, bool missed)
+{
+	for (uint32_t i = 0; i < dp->max_tunnels; i++)
+		if (dp->tunnels[i].state != TD_KERNEL_FREE)
+			check_on(dp, &dp->tunnels[i], missed);
 }
 
 static int make_interface(struct td_datapath *dp, struct td_kernel_tunnel *t,
@@ -238,6 +249,7 @@ static struct td_kernel_tunnel *take(struct td_datapath *dp, struct td_handle ha
 		.tunnel_id = info->tunnel_id,
 		.session_id = info->session_id,
 		.udp.fd = -1,
+		.deadline = TD_NEVER,
 	};
 	enter(dp, t, TD_KERNEL_MAKING);
 	return t;

@@ -15,7 +15,7 @@ enum td_kernel_state {
 	TD_KERNEL_MAKING,
 	TD_KERNEL_LIVE,
 	TD_KERNEL_LOST,    /* deleted by another hand; waits for destroy() */
-	TD_KERNEL_LEAVING, /* deleted by us; waits for the interface to go */
+	TD_KERNEL_LEAVING, /* deleted by us; waits for interface and id to be free */
 };
 
 struct td_kernel_tunnel {
@@ -47,8 +47,8 @@ struct td_datapath {
 /* kernel.c, for kernel_watch.c */
 /* An interface went; moved: into another network namespace, which we do not see. */
 void td_kernel_gone(struct td_datapath *dp, unsigned ifindex, bool moved);
-/* Looks at each tunnel: notifications were lost, or time has passed. */
-void td_kernel_sweep(struct td_datapath *dp);
+/* Time has passed; missed: and notifications were lost. */
+void td_kernel_sweep(struct td_datapath *dp, bool missed);
 
 /* kernel_watch.c */
 int td_kernel_watch(struct td_datapath *dp) __attribute__((warn_unused_result));

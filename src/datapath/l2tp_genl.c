@@ -67,6 +67,11 @@ struct nlmsghdr *td_l2tp_build_tunnel_delete(void *buf, uint16_t family, uint32_
 	return begin_l2tp(buf, family, L2TP_CMD_TUNNEL_DELETE, tunnel_id);
 }
 
+struct nlmsghdr *td_l2tp_build_tunnel_get(void *buf, uint16_t family, uint32_t tunnel_id)
+{
+	return begin_l2tp(buf, family, L2TP_CMD_TUNNEL_GET, tunnel_id);
+}
+
 struct nlmsghdr *td_l2tp_build_session_get(void *buf, uint16_t family, uint32_t tunnel_id,
 					   uint32_t session_id)
 {
@@ -133,14 +138,21 @@ static int session_attribute(const struct nlattr *attr, void *stats)
 	return mnl_attr_parse_nested(attr, stats_attribute, stats);
 }
 
-/* The kernel counts the L2TP header of what it sends, not of what it receives. */
+/* The kernel's bytes have the L2TP headers in them, ours are the frames'. */
+static void without_headers(uint64_t *bytes, uint64_t packets)
+{
+	const uint64_t headers = packets * TD_L2TP_HEADER;
+
+	*bytes = *bytes > headers ? *bytes - headers : 0;
+}
+
 int td_l2tp_parse_session(const struct nlmsghdr *nlh, void *ctx)
 {
 	struct td_tunnel_stats *stats = ctx;
 	int more = mnl_attr_parse(nlh, sizeof(struct genlmsghdr), session_attribute, stats);
-	uint64_t headers = stats->tx_packets * TD_L2TP_HEADER;
 
-	stats->tx_bytes = stats->tx_bytes > headers ? stats->tx_bytes - headers : 0;
+	without_headers(&stats->tx_bytes, stats->tx_packets);
+	without_headers(&stats->rx_bytes, stats->rx_packets);
 	return more;
 }
 
@@ -191,6 +203,14 @@ int td_l2tp_tunnel_delete(struct td_l2tp *l2tp, uint32_t tunnel_id)
 	return td_netlink_transact(&l2tp->netlink,
 				   td_l2tp_build_tunnel_delete(buf, l2tp->family, tunnel_id), NULL,
 				   NULL);
+}
+
+int td_l2tp_tunnel_get(struct td_l2tp *l2tp, uint32_t tunnel_id)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+
+	return td_netlink_transact(
+		&l2tp->netlink, td_l2tp_build_tunnel_get(buf, l2tp->family, tunnel_id), NULL, NULL);
 }
 
 int td_l2tp_session_stats(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t session_id,

@@ -39,6 +39,9 @@ int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_session_info *i
 /* With its session and interface; they go some time after this returned. */
 int td_l2tp_tunnel_delete(struct td_l2tp *l2tp, uint32_t tunnel_id)
 	__attribute__((warn_unused_result));
+/* Is there (still) one of that id? 0 or -ENODEV. */
+int td_l2tp_tunnel_get(struct td_l2tp *l2tp, uint32_t tunnel_id)
+	__attribute__((warn_unused_result));
 /* Fills all of stats but its handle. */
 int td_l2tp_session_stats(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t session_id,
 			  struct td_tunnel_stats *stats) __attribute__((warn_unused_result));
@@ -53,6 +56,7 @@ struct nlmsghdr *td_l2tp_build_tunnel_create(void *buf, uint16_t family,
 struct nlmsghdr *td_l2tp_build_session_create(void *buf, uint16_t family,
 					      const struct td_session_info *info);
 struct nlmsghdr *td_l2tp_build_tunnel_delete(void *buf, uint16_t family, uint32_t tunnel_id);
+struct nlmsghdr *td_l2tp_build_tunnel_get(void *buf, uint16_t family, uint32_t tunnel_id);
 struct nlmsghdr *td_l2tp_build_session_get(void *buf, uint16_t family, uint32_t tunnel_id,
 					   uint32_t session_id);
 int td_l2tp_parse_family(const struct nlmsghdr *nlh, void *family);

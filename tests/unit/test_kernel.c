@@ -13,7 +13,7 @@ static const struct td_handle one = { .index = 0, .generation = 7 };
 
 static struct {
 	int open_error, tunnel_error, session_error, delete_error;
-	bool session_despite_error;
+	bool session_despite_error, id_is_taken;
 	unsigned tunnels, sessions, deletions; /* calls */
 	int fd;
 	uint32_t deleted_id;
@@ -54,6 +54,13 @@ int td_l2tp_tunnel_delete(struct td_l2tp *l2tp, uint32_t tunnel_id)
 	kernel.deletions++;
 	kernel.deleted_id = tunnel_id;
 	return kernel.delete_error;
+}
+
+int td_l2tp_tunnel_get(struct td_l2tp *l2tp, uint32_t tunnel_id)
+{
+	(void)l2tp;
+	(void)tunnel_id;
+	return kernel.id_is_taken ? 0 : -ENODEV;
 }
 
 int td_l2tp_session_stats(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t session_id,
@@ -113,7 +120,12 @@ static void scene_destroy(struct scene *scene)
 	scene->end.ops->destroy(scene->end.dp, one, 99);
 	idle(scene);
 	assert_false(is_done(&scene->end));
+	/* First the interface goes, then the tunnel. */
+	kernel.id_is_taken = true;
 	run("ip link del tdk0");
+	idle(scene);
+	assert_false(is_done(&scene->end));
+	kernel.id_is_taken = false;
 	loop_until(&scene->bench, is_done, &scene->end, TD_SECONDS(5));
 	assert_true(is_done(&scene->end));
 	assert_int_equal(scene->end.err, 0);

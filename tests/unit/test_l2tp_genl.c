@@ -145,6 +145,17 @@ static void tunnel_delete(void **state)
 	expect_u32(table[L2TP_ATTR_CONN_ID], 0xffffffff);
 }
 
+static void tunnel_get(void **state)
+{
+	const struct nlmsghdr *nlh = td_l2tp_build_tunnel_get(buf, FAMILY, 9);
+	const struct nlattr *table[L2TP_ATTR_MAX + 1];
+
+	(void)state;
+	expect_header(nlh, FAMILY, L2TP_CMD_TUNNEL_GET);
+	assert_int_equal(attributes(nlh, table), 1);
+	expect_u32(table[L2TP_ATTR_CONN_ID], 9);
+}
+
 static void session_get(void **state)
 {
 	const struct nlmsghdr *nlh = td_l2tp_build_session_get(buf, FAMILY, 7, 8);
@@ -222,7 +233,7 @@ static void statistics_are_parsed(void **state)
 	assert_int_equal(stats.tx_bytes, 1000); /* without the L2TP headers */
 	assert_int_equal(stats.tx_errors, 3);
 	assert_int_equal(stats.rx_packets, 4);
-	assert_int_equal(stats.rx_bytes, 0x500000000);
+	assert_int_equal(stats.rx_bytes, 0x500000000 - 4 * 12);
 	assert_int_equal(stats.rx_errors, 6);
 	assert_int_equal(stats.handle.index, 1);
 	/* A kernel that counts otherwise must not give us a negative number. */
@@ -272,6 +283,7 @@ int main(void)
 		cmocka_unit_test(tunnel_create),
 		cmocka_unit_test(session_create),
 		cmocka_unit_test(tunnel_delete),
+		cmocka_unit_test(tunnel_get),
 		cmocka_unit_test(session_get),
 		cmocka_unit_test(family_is_parsed),
 		cmocka_unit_test(statistics_are_parsed),
