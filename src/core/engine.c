@@ -12,12 +12,15 @@
 #include "base/assert.h"
 #include "core/cookie.h"
 #include "core/engine_impl.h"
+#include "core/l2tp.h"
 
 _Static_assert(TD_ENGINE_KEY == crypto_shorthash_KEYBYTES, "key of another size");
 
 /* At shutdown, so many sessions are ended at once, and then the next after a while. */
 #define STOP_BATCH 32
 #define STOP_PAUSE TD_MS(5)
+
+#define TUNNEL_ID_MAX 99999 /* so that interface names fit */
 
 #define APPLICANTS_MIN 64
 #define LIMIT_SETS_MIN 128
@@ -71,7 +74,10 @@ struct td_engine *td_engine_init(void *memory, const struct td_engine_config *co
 	struct td_engine *e = memory;
 	uint8_t *bytes = memory;
 
-	td_assert(config->max_tunnels >= 1 && config->tunnel_id_base >= 1);
+	td_assert(config->max_tunnels >= 1 && config->max_tunnels <= UINT16_MAX);
+	td_assert(config->tunnel_id_base >= 1 &&
+		  config->tunnel_id_base <= TUNNEL_ID_MAX + 1 - config->max_tunnels);
+	td_assert(config->max_mtu >= TD_MTU_MIN && config->max_mtu <= TD_MTU_MAX);
 	(void)now;
 	memset(memory, 0, l.end);
 	e->config = *config;

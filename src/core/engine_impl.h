@@ -233,6 +233,8 @@ void td_session_enter(struct td_engine *e, struct session *s, enum session_state
 /* Goes on to the next state when nothing has to be waited for any more. */
 void td_session_advance(struct td_engine *e, struct session *s, struct td_time now);
 void td_session_send(struct td_engine *e, struct session *s, unsigned what);
+/* TUNNEL and, when it is fixed, the MTU. */
+void td_session_send_tunnel(struct td_engine *e, struct session *s);
 void td_session_act(struct td_engine *e, struct session *s);
 void td_session_note(struct td_engine *e, struct session *s, unsigned what);
 void td_session_note_end(struct td_engine *e, struct session *s, enum td_end end, int err);

@@ -102,6 +102,11 @@ void td_session_send(struct td_engine *e, struct session *s, unsigned what)
 	td_engine_append(&e->sending, &e->sessions[0].sending, sizeof(*s), number_of(e, s));
 }
 
+void td_session_send_tunnel(struct td_engine *e, struct session *s)
+{
+	td_session_send(e, s, SEND_TUNNEL | (e->config.fixed_mtu ? SEND_NOTIFY : 0));
+}
+
 void td_session_act(struct td_engine *e, struct session *s)
 {
 	td_engine_append(&e->acting, &e->sessions[0].acting, sizeof(*s), number_of(e, s));

@@ -147,7 +147,7 @@ static void created(struct td_engine *e, struct session *s, int err, struct td_t
 		td_session_enter(e, s, SESSION_UP, now);
 		e->counters.established++;
 		td_session_note(e, s, NOTE_UP);
-		td_session_send(e, s, SEND_TUNNEL | (e->config.fixed_mtu ? SEND_NOTIFY : 0));
+		td_session_send_tunnel(e, s);
 		td_session_want_hook(e, s, TD_HOOK_UP);
 	} else if (err == 0) {
 		td_session_enter(e, s, SESSION_DESTROYING, now); /* nobody wants it any more */

@@ -42,7 +42,7 @@ static void rx_up(struct td_engine *e, struct session *s, const struct td_msg *m
 {
 	switch (msg->type) {
 	case TD_MSG_PREPARE:
-		td_session_send(e, s, SEND_TUNNEL);
+		td_session_send_tunnel(e, s);
 		break;
 	case TD_MSG_PMTUD:
 		rx_probe(e, s, msg);
@@ -82,7 +82,7 @@ void td_session_rx(struct td_engine *e, struct session *s, const struct td_msg *
 		rx_up(e, s, msg, now);
 }
 
-static void put(struct td_engine *e, const struct session *s, unsigned what, struct td_msg *msg)
+static void put(const struct session *s, unsigned what, struct td_msg *msg)
 {
 	switch (what) {
 	case SEND_ERROR:
@@ -94,7 +94,7 @@ static void put(struct td_engine *e, const struct session *s, unsigned what, str
 						    s->info.features != 0 } };
 		break;
 	case SEND_NOTIFY:
-		*msg = (struct td_msg){ .type = TD_MSG_PMTU_NTFY, .mtu = e->config.fixed_mtu };
+		*msg = (struct td_msg){ .type = TD_MSG_PMTU_NTFY, .mtu = s->info.mtu };
 		break;
 	case SEND_KEEPALIVE:
 		*msg = (struct td_msg){ .type = TD_MSG_KEEPALIVE,
@@ -133,7 +133,7 @@ size_t td_session_tx(struct td_engine *e, struct session *s, uint8_t *bytes, siz
 		const unsigned what = s->send & -(unsigned)s->send; /* the lowest bit */
 
 		s->send &= (uint8_t)~what;
-		put(e, s, what, &msg);
+		put(s, what, &msg);
 		size = td_msg_put(&msg, TD_FROM_BROKER, bytes, capacity);
 		td_session_act(e, s); /* hooks and the slot's release wait for TUNNEL and ERROR */
 	} else if (s->state == SESSION_UP && e->config.fixed_mtu == 0 && put_pmtu(s, &msg, now)) {

@@ -55,7 +55,7 @@ struct deed {
 
 /* What the oracle knows of a slot. */
 struct watch {
-	bool live, created, gone, closing;
+	bool live, created, up, closing, destroying, gone;
 	struct td_handle handle;
 	struct td_session_info session;
 	uint32_t path_sequence, hook_sequence;

@@ -44,6 +44,20 @@ static void watch_create(struct world *w, struct watch *v, const struct td_actio
 	v->mtu_told = info->mtu;
 }
 
+/* Pre-down came first, unless up never ran, or the time for it. */
+static void watch_destroy(const struct world *w, const struct watch *v)
+{
+	const bool was_up =
+		v->up && (!configured(w, TD_HOOK_UP) || v->hooks_seen & HOOK(TD_HOOK_UP));
+
+	if (!was_up || !configured(w, TD_HOOK_PRE_DOWN))
+		return;
+	if (!out_of_time(w, v->down_at, PRE_DOWN_LIMIT)) {
+		assert_true(v->hooks_seen & HOOK(TD_HOOK_PRE_DOWN));
+		assert_int_equal(v->hook_sequence, 0);
+	}
+}
+
 static void watch_path(struct world *w, struct watch *v, const struct td_action *action)
 {
 	assert_int_equal(v->path_sequence, 0);
@@ -55,10 +69,9 @@ static void watch_path(struct world *w, struct watch *v, const struct td_action 
 		assert_true(v->created && !v->closing && !v->gone);
 	if (action->kind == TD_ACTION_DESTROY) {
 		assert_true(v->created && !v->gone);
-		if (v->closing && configured(w, TD_HOOK_PRE_DOWN) &&
-		    (v->hooks_seen & HOOK(TD_HOOK_UP) || !configured(w, TD_HOOK_UP)))
-			assert_true((v->hooks_seen & HOOK(TD_HOOK_PRE_DOWN) && !v->hook_sequence) ||
-				    out_of_time(w, v->down_at, PRE_DOWN_LIMIT));
+		if (!v->destroying)
+			watch_destroy(w, v);
+		v->destroying = true;
 	}
 	v->path_sequence = action->sequence;
 }
@@ -145,6 +158,8 @@ void oracle_action(struct world *w, const struct td_action *action)
 		watch_hook(w, v, action);
 		break;
 	case TD_ACTION_DOWN:
+		assert_false(v->closing);
+		assert_true(v->up || action->end == TD_END_FAILED);
 		v->closing = true;
 		v->down_at = w->now;
 		break;
@@ -152,6 +167,9 @@ void oracle_action(struct world *w, const struct td_action *action)
 		watch_freed(w, v);
 		break;
 	case TD_ACTION_UP:
+		assert_true(v->created && !v->up);
+		v->up = true;
+		break;
 	case TD_ACTION_CHANGED:
 		break;
 	}
