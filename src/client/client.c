@@ -332,7 +332,7 @@ static int start_machine(struct app *app)
 		.tunnel_id = options->tunnel_id,
 		.limit_kbps = options->limit_kbps,
 		.broker_count = options->broker_count,
-		.max_mtu = options->max_mtu,
+		.max_mtu = (uint16_t)options->max_mtu,
 		.selection = options->selection,
 		.seed = seed,
 	};

@@ -3,75 +3,61 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int32_t read_holder(int fd)
+static int make_path(struct td_lock *lock, const char *dir, const char *name)
 {
-	char text[12] = { 0 };
+	struct stat netns = { 0 };
 
-	return read(fd, text, sizeof(text) - 1) > 0 ? (int32_t)strtoul(text, NULL, 10) : 0;
-}
-
-/* A holder that ended may have removed the name between our open() and flock(). */
-static bool still_named(int fd, const char *path)
-{
-	struct stat held, named;
-
-	return fstat(fd, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino &&
-	       held.st_dev == named.st_dev;
-}
-
-static int take_once(const char *path, int32_t *holder)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-
-	if (fd < 0)
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
 		return -errno;
-	int err = 0;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		err = errno == EWOULDBLOCK ? -EBUSY : -errno;
-		*holder = read_holder(fd);
-	} else if (!still_named(fd, path)) {
-		err = -EAGAIN;
+	/* Without /proc all are in one namespace, 0. */
+	(void)!fstatat(AT_FDCWD, "/proc/self/ns/net", &netns, 0);
+	int len = snprintf(lock->path, sizeof(lock->path), "%s/%lu %s", dir,
+			   (unsigned long)netns.st_ino, name);
+	if (len < 0 || (size_t)len >= sizeof(lock->path))
+		return -ENAMETOOLONG;
+	for (char *c = lock->path + strlen(dir); *c != 0; c++)
+		if (*c == ' ')
+			*c = '-';
+	return 0;
+}
+
+/* -EAGAIN: a holder that ended has removed the name since we opened it. */
+static int take_open(int fd, int32_t *holder)
+{
+	struct flock range = { .l_type = F_WRLCK };
+	struct stat file;
+
+	if (fcntl(fd, F_SETLK, &range) < 0) {
+		fcntl(fd, F_GETLK, &range);
+		*holder = range.l_pid;
+		return -EBUSY;
 	}
-	if (err < 0) {
-		close(fd);
-		return err;
-	}
-	return fd;
+	return fstatat(fd, "", &file, AT_EMPTY_PATH) == 0 && file.st_nlink == 0 ? -EAGAIN : 0;
 }
 
 int td_lock_take(struct td_lock *lock, const char *dir, const char *name, int32_t *holder)
 {
-	struct stat netns = { 0 };
-	int fd;
+	int err = make_path(lock, dir, name);
 
 	lock->fd = -1;
-	*holder = 0;
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-		return -errno;
-	(void)!stat("/proc/self/ns/net", &netns); /* without /proc there is one namespace: 0 */
-	snprintf(lock->path, sizeof(lock->path), "%s/%lu %s", dir, (unsigned long)netns.st_ino,
-		 name);
-	for (char *c = lock->path + strlen(dir); *c != 0; c++)
-		if (*c == ' ')
-			*c = '-';
-	do
-		fd = take_once(lock->path, holder);
-	while (fd == -EAGAIN);
-	if (fd < 0)
-		return fd;
-	lock->fd = fd;
-	/* Of one length always, so that nothing of an earlier holder's is left behind it. Should this
-	 * fail, the lock is held all the same: only others cannot name its holder. */
-	dprintf(fd, "%10d\n", (int)getpid());
-	return 0;
+	if (err < 0)
+		return err;
+	do {
+		lock->fd = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+		if (lock->fd < 0)
+			return -errno;
+		err = take_open(lock->fd, holder);
+		if (err < 0) {
+			close(lock->fd);
+			lock->fd = -1;
+		}
+	} while (err == -EAGAIN);
+	return err;
 }
 
 void td_lock_release(struct td_lock *lock)

@@ -2,8 +2,6 @@
 /*
  * The command line, as deployed clients have it, with --help, --version, --datapath and --mtu-max
  * added. -b repeats without limit: the build option MAX_BROKERS of older clients means nothing.
- *
- * The table holds arrays, not pointers: a pointer costs 24 bytes of relocation in the executable.
  */
 #include "client/options.h"
 
@@ -19,67 +17,50 @@
 #include "sys/resolver.h"
 #include "sys/udp.h"
 
-enum { OPTION_DATAPATH = 128, OPTION_MTU_MAX, OPTION_VERSION };
+const char td_options_help[] =
+	"usage: tunneldigger -u UUID -i INTERFACE -b HOST:PORT [option ...]\n"
+	"Makes a tunnel to a broker and keeps it. Nothing in it is encrypted.\n"
+	"\n"
+	"  -u UUID           name of this client at the broker (required)\n"
+	"  -i INTERFACE      name of the tunnel's interface (required)\n"
+	"  -b HOST:PORT      a broker; repeat for more; IPv6: [ADDRESS]:PORT (required)\n"
+	"  -l ADDRESS        local address to use (default: any)\n"
+	"  -I INTERFACE      reach brokers through this interface only (default: any)\n"
+	"  -s PATH           run PATH session.up|session.down INTERFACE\n"
+	"  -t NUMBER         tunnel id, another for each client of a host (default: 1)\n"
+	"  -L KBIT/S         limit of what the broker sends us (default: 0, none)\n"
+	"  -g                take the first broker that answers (default)\n"
+	"  -a                take the broker with the least load\n"
+	"  -r                take any broker, at random\n"
+	"  -f                log to standard error as well\n"
+	"  --datapath WHICH  auto, kernel or tap (default: auto)\n"
+	"  --mtu-max NUMBER  largest MTU to look for (default: 1446)\n"
+	"  -h, --help        show this text\n"
+	"  --version         show the version\n";
 
-static const struct td_option table[] = {
-	{ 'u', "", "UUID", "name of this client at the broker (required)" },
-	{ 'i', "", "INTERFACE", "name of the tunnel's interface (required)" },
-	{ 'b', "", "HOST:PORT", "a broker; repeat for more; IPv6: [ADDRESS]:PORT (required)" },
-	{ 'l', "", "ADDRESS", "local address to use (default: any)" },
-	{ 'I', "", "INTERFACE", "reach brokers through this interface only (default: any)" },
-	{ 's', "", "PATH", "run PATH session.up|session.down INTERFACE" },
-	{ 't', "", "NUMBER", "tunnel id, another for each client of a host (default: 1)" },
-	{ 'L', "", "KBIT/S", "limit of what the broker sends us (default: 0, none)" },
-	{ 'g', "", "", "take the first broker that answers (default)" },
-	{ 'a', "", "", "take the broker with the least load" },
-	{ 'r', "", "", "take any broker, at random" },
-	{ 'f', "", "", "log to standard error as well" },
-	{ OPTION_DATAPATH, "datapath", "WHICH", "auto, kernel or tap (default: auto)" },
-	{ OPTION_MTU_MAX, "mtu-max", "NUMBER", "largest MTU to look for (default: 1446)" },
-	{ 'h', "help", "", "show this text" },
-	{ OPTION_VERSION, "version", "", "show the version" },
+/* Options that have only a name, by their place in names. */
+enum { OPTION_DATAPATH = 128, OPTION_MTU_MAX, OPTION_HELP, OPTION_VERSION };
+
+static const struct option names[] = {
+	{ "datapath", required_argument, NULL, OPTION_DATAPATH },
+	{ "mtu-max", required_argument, NULL, OPTION_MTU_MAX },
+	{ "help", no_argument, NULL, OPTION_HELP },
+	{ "version", no_argument, NULL, OPTION_VERSION },
+	{ 0 },
 };
-#define COUNT (sizeof(table) / sizeof(table[0]))
 
-const struct td_option *td_options_table(size_t *count)
+/* The letters for getopt_long(), from the lines "  -u UUID" and "  -f  ". */
+static void read_letters(char *letters)
 {
-	*count = COUNT;
-	return table;
-}
-
-void td_options_help(int fd)
-{
-	dprintf(fd, "usage: tunneldigger -u UUID -i INTERFACE -b HOST:PORT [option ...]\n"
-		    "Makes a tunnel to a broker and keeps it. Nothing in it is encrypted.\n\n");
-	for (size_t i = 0; i < COUNT; i++) {
-		const struct td_option *o = &table[i];
-		const char letter[] = { '-', (char)o->code, ' ', 0 };
-		int width = dprintf(fd, "  %s%s%s%s%s", o->code < 128 ? letter : "",
-				    o->name[0] != 0 ? "--" : "", o->name,
-				    o->name[0] != 0 ? " " : "", o->argument);
-
-		dprintf(fd, "%*s%s\n", 22 - width, "", o->help);
-	}
-}
-
-/* What getopt_long() wants. letters: room for 2 per option, and 2; names: 1 per option, and 1. */
-static void take_table(char *letters, struct option *names)
-{
-	*letters++ = ':'; /* tell a missing argument from an unknown option */
-	for (size_t i = 0; i < COUNT; i++) {
-		const struct td_option *o = &table[i];
-		bool argument = o->argument[0] != 0;
-
-		if (o->code < 128) {
-			*letters++ = (char)o->code;
-			if (argument)
-				*letters++ = ':';
-		}
-		if (o->name[0] != 0)
-			*names++ = (struct option){ o->name, argument, NULL, o->code };
+	*letters++ = ':'; /* tells a missing argument from an unknown option */
+	for (const char *c = td_options_help; *c != 0; c++) {
+		if (c[0] != '\n' || c[1] != ' ' || c[4] == '-')
+			continue;
+		*letters++ = c[4];
+		if (c[5] == ' ' && c[6] != ' ')
+			*letters++ = ':';
 	}
 	*letters = 0;
-	*names = (struct option){ 0 };
 }
 
 static bool take_number(uint32_t *value, const char *text, unsigned long min, unsigned long max,
@@ -125,41 +106,21 @@ static bool take_broker(struct td_options *options, char *text)
 
 static bool take_datapath(struct td_options *options, const char *text)
 {
-	static const char names[][8] = {
+	static const char choices[][8] = {
 		[TD_DATAPATH_AUTO] = "auto",
 		[TD_DATAPATH_KERNEL] = "kernel",
 		[TD_DATAPATH_TAP] = "tap",
 	};
 	unsigned i = 0;
 
-	while (i < 3 && strcmp(text, names[i]) != 0)
+	while (i < 3 && strcmp(text, choices[i]) != 0)
 		i++;
 	options->datapath = (enum td_datapath_choice)i;
 	return i < 3;
 }
 
-static bool take_max_mtu(struct td_options *options, const char *text)
-{
-	uint32_t mtu;
-	bool good = take_number(&mtu, text, TD_MTU_MIN, TD_MTU_MAX, 10);
-
-	options->max_mtu = (uint16_t)mtu;
-	return good;
-}
-
-/* Options without an argument. */
-static void take_switch(struct td_options *options, int code)
-{
-	if (code == 'f')
-		options->log_to_stderr = true;
-	else
-		options->selection = code == 'g'   ? TD_SELECT_FIRST
-				     : code == 'a' ? TD_SELECT_USAGE
-						   : TD_SELECT_RANDOM;
-}
-
-/* Takes an option's argument; NULL, or what it may be. */
-static const char *take_argument(struct td_options *options, int code, char *text)
+/* Takes an option; NULL, or what its argument may be. */
+static const char *take(struct td_options *options, int code, char *text)
 {
 	switch (code) {
 	case 'u':
@@ -186,107 +147,98 @@ static const char *take_argument(struct td_options *options, int code, char *tex
 	case 'L':
 		return take_number(&options->limit_kbps, text, 0, UINT32_MAX, 10)
 			       ? NULL
-			       : "a number of kbit/s from 0 to 4294967295";
+			       : "a number from 0 to 4294967295";
+	case 'g':
+		options->selection = TD_SELECT_FIRST;
+		return NULL;
+	case 'a':
+		options->selection = TD_SELECT_USAGE;
+		return NULL;
+	case 'r':
+		options->selection = TD_SELECT_RANDOM;
+		return NULL;
+	case 'f':
+		options->log_to_stderr = true;
+		return NULL;
 	case OPTION_DATAPATH:
 		return take_datapath(options, text) ? NULL : "auto, kernel or tap";
 	default:
-		return take_max_mtu(options, text) ? NULL : "a number from 1280 to 9000";
+		return take_number(&options->max_mtu, text, TD_MTU_MIN, TD_MTU_MAX, 10)
+			       ? NULL
+			       : "a number from 1280 to 9000";
 	}
 }
 
-static const struct td_option *find(int code)
-{
-	for (size_t i = 0; i < COUNT; i++)
-		if (table[i].code == code)
-			return &table[i];
-	return NULL;
-}
+struct complaint {
+	char *text;
+	size_t size;
+};
 
-/* "-u", "--datapath" */
-static const char *spelling(char text[static 16], const struct td_option *o)
+/* About the option code, or (0) about a word that is none. */
+static enum td_options_verdict reject(const struct complaint *why, int code, const char *word,
+				      const char *what, const char *allowed)
 {
-	if (o->code < 128)
-		snprintf(text, 16, "-%c", o->code);
-	else
-		snprintf(text, 16, "--%s", o->name);
-	return text;
-}
+	const char letter[] = { (char)code, 0 };
 
-/* What getopt_long() did not like about the option optopt or, if that is 0, argv[optind - 1]. */
-static void explain_option(bool known, char **argv, char *why, size_t size)
-{
-	const struct td_option *o = find(optopt);
-	char text[16];
-
-	if (known && o != NULL)
-		snprintf(why, size, "%s wants %s", spelling(text, o), o->argument);
-	else if (optopt == 'p')
-		snprintf(why, size,
-			 "-p is no longer an option: the port belongs to the broker, as "
-			 "in -b HOST:PORT");
-	else if (optopt != 0 && o == NULL)
-		snprintf(why, size, "-%c is not an option, see --help", optopt);
-	else
-		snprintf(why, size, "%s is not an option, see --help", argv[optind - 1]);
+	if (code >= OPTION_DATAPATH)
+		word = names[code - OPTION_DATAPATH].name;
+	else if (code > 0)
+		word = letter;
+	snprintf(why->text, why->size, "%s%s %s%s",
+		 code >= OPTION_DATAPATH ? "--"
+		 : code > 0              ? "-"
+					 : "",
+		 word, what, allowed);
+	return TD_OPTIONS_WRONG;
 }
 
 static enum td_options_verdict take_all(struct td_options *options, int argc, char **argv,
-					char *why, size_t size)
+					const struct complaint *why)
 {
-	char letters[2 * COUNT + 2], text[16];
-	struct option names[COUNT + 1];
+	static const char unknown[] = "is not an option, see --help";
+	char letters[64];
 	int code;
 
-	take_table(letters, names);
+	read_letters(letters);
 	optind = 0; /* from the beginning */
 	while ((code = getopt_long(argc, argv, letters, names, NULL)) != -1) {
-		if (code == 'h')
+		if (code == 'h' || code == OPTION_HELP)
 			return TD_OPTIONS_HELP;
 		if (code == OPTION_VERSION)
 			return TD_OPTIONS_VERSION;
-		if (code == ':' || code == '?') {
-			explain_option(code == ':', argv, why, size);
-			return TD_OPTIONS_WRONG;
-		}
-		const struct td_option *o = find(code);
-		const char *allowed = NULL;
-		if (optarg == NULL)
-			take_switch(options, code);
-		else
-			allowed = take_argument(options, code, optarg);
-		if (allowed != NULL) {
-			snprintf(why, size, "%s wants %s, not '%s'", spelling(text, o), allowed,
-				 optarg);
-			return TD_OPTIONS_WRONG;
-		}
+		if (code == ':')
+			return reject(why, optopt, NULL, "wants an argument, see --help", "");
+		if (code == '?' && optopt == 'p')
+			return reject(why, 'p', NULL, "is gone: the port follows the broker, ",
+				      "-b HOST:PORT");
+		if (code == '?')
+			return reject(why, optopt, argv[optind - 1],
+				      optopt < OPTION_DATAPATH ? unknown : "takes no argument", "");
+		const char *allowed = take(options, code, optarg);
+		if (allowed != NULL)
+			return reject(why, code, NULL, "wants ", allowed);
 	}
-	if (optind < argc) {
-		snprintf(why, size, "'%s' belongs to no option, see --help", argv[optind]);
-		return TD_OPTIONS_WRONG;
-	}
-	return TD_OPTIONS_RUN;
+	return optind == argc ? TD_OPTIONS_RUN : reject(why, 0, argv[optind], unknown, "");
 }
 
 enum td_options_verdict td_options_parse(struct td_options *options, int argc, char **argv,
-					 char *why, size_t size)
+					 char *text, size_t size)
 {
+	const struct complaint why = { text, size };
+
 	*options = (struct td_options){ .tunnel_id = 1, .max_mtu = TD_MTU_DEFAULT };
-	options->brokers = calloc((size_t)argc + 1, sizeof(options->brokers[0]));
-	if (options->brokers == NULL) {
-		snprintf(why, size, "not enough memory");
-		return TD_OPTIONS_WRONG;
-	}
-	enum td_options_verdict verdict = take_all(options, argc, argv, why, size);
+	options->brokers = calloc((size_t)argc, sizeof(options->brokers[0]));
+	if (options->brokers == NULL)
+		return reject(&why, 0, "memory", "is short", "");
+	enum td_options_verdict verdict = take_all(options, argc, argv, &why);
 	if (verdict != TD_OPTIONS_RUN)
 		return verdict;
 	int missing = options->uuid == NULL        ? 'u'
 		      : options->ifname == NULL    ? 'i'
 		      : options->broker_count == 0 ? 'b'
 						   : 0;
-	if (missing == 0)
-		return TD_OPTIONS_RUN;
-	snprintf(why, size, "-%c %s is missing, see --help", missing, find(missing)->argument);
-	return TD_OPTIONS_WRONG;
+	return missing == 0 ? TD_OPTIONS_RUN
+			    : reject(&why, missing, NULL, "is missing, see --help", "");
 }
 
 void td_options_fini(struct td_options *options)

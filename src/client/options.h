@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * The client's command line. One table holds every option: the parser, --help and the test of the
- * manual page all read it.
+ * The client's command line. What --help prints is the table of options: the parser and the test of
+ * the manual page read it.
  */
 #ifndef TD_CLIENT_OPTIONS_H
 #define TD_CLIENT_OPTIONS_H
@@ -30,7 +30,7 @@ struct td_options {
 	struct td_addr local;    /* of no family: any */
 	uint32_t tunnel_id;
 	uint32_t limit_kbps; /* 0: none */
-	uint16_t max_mtu;
+	uint32_t max_mtu;
 	bool log_to_stderr;
 	enum td_selection selection;
 	enum td_datapath_choice datapath;
@@ -49,15 +49,8 @@ enum td_options_verdict {
 enum td_options_verdict td_options_parse(struct td_options *options, int argc, char **argv,
 					 char *why, size_t size);
 void td_options_fini(struct td_options *options);
-void td_options_help(int fd);
 
-struct td_option {
-	unsigned char code; /* its letter; from 128 on: it has only a name */
-	char name[9];       /* "": it has only a letter */
-	char argument[10];  /* "": it takes none */
-	char help[59];      /* fits in 80 columns */
-};
-
-const struct td_option *td_options_table(size_t *count);
+/* A line for each option: two spaces, "-u UUID", "-h, --help" or "--datapath WHICH", its meaning. */
+extern const char td_options_help[];
 
 #endif

@@ -9,7 +9,7 @@
 
 /*
  * Would a socket made now (local and ifname as given to td_udp_connect()) leave from another
- * interface than udp does, or is the address of udp gone? No while there is no way at all: the old
+ * network than udp does, or is the address of udp gone? No while there is no way at all: the old
  * one may come back.
  */
 bool td_path_moved(const struct td_udp *udp, const struct td_addr *local, const char *ifname);

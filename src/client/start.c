@@ -83,6 +83,11 @@ static int run_locked(const struct td_options *options)
 	return err;
 }
 
+static void say(int fd, const char *text)
+{
+	(void)!write(fd, text, strlen(text));
+}
+
 int td_client_main(int argc, char **argv)
 {
 	struct td_options options;
@@ -92,13 +97,15 @@ int td_client_main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN); /* nobody has to read what we say */
 	switch (td_options_parse(&options, argc, argv, why, sizeof(why))) {
 	case TD_OPTIONS_HELP:
-		td_options_help(STDOUT_FILENO);
+		say(STDOUT_FILENO, td_options_help);
 		break;
 	case TD_OPTIONS_VERSION:
-		dprintf(STDOUT_FILENO, "tunneldigger %s\n", TD_VERSION);
+		say(STDOUT_FILENO, "tunneldigger " TD_VERSION "\n");
 		break;
 	case TD_OPTIONS_WRONG:
-		dprintf(STDERR_FILENO, "tunneldigger: %s\n", why);
+		say(STDERR_FILENO, "tunneldigger: ");
+		say(STDERR_FILENO, why);
+		say(STDERR_FILENO, "\n");
 		status = STATUS_USAGE;
 		break;
 	case TD_OPTIONS_RUN:

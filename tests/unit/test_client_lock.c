@@ -50,39 +50,8 @@ static int files(void)
 	return count;
 }
 
-static void one_holder_at_a_time(void **state)
-{
-	struct td_lock first, second;
-	int32_t holder;
-
-	(void)state;
-	assert_int_equal(td_lock_take(&first, dir, "interface l2tp0", &holder), 0);
-	assert_int_equal(td_lock_take(&second, dir, "interface l2tp0", &holder), -EBUSY);
-	assert_int_equal(holder, getpid());
-	assert_int_equal(second.fd, -1);
-	td_lock_release(&second); /* nothing was taken, nothing is given back */
-	assert_int_equal(td_lock_take(&second, dir, "interface l2tp0", &holder), -EBUSY);
-	td_lock_release(&first);
-	assert_int_equal(td_lock_take(&second, dir, "interface l2tp0", &holder), 0);
-	td_lock_release(&second);
-	assert_int_equal(files(), 0);
-}
-
-static void other_names_and_kinds_are_other_locks(void **state)
-{
-	struct td_lock locks[3];
-	int32_t holder;
-
-	(void)state;
-	assert_int_equal(td_lock_take(&locks[0], dir, "interface 7", &holder), 0);
-	assert_int_equal(td_lock_take(&locks[1], dir, "interface 8", &holder), 0);
-	assert_int_equal(td_lock_take(&locks[2], dir, "tunnel id 7", &holder), 0);
-	for (int i = 0; i < 3; i++)
-		td_lock_release(&locks[i]);
-}
-
 /* A child that takes the lock and waits to be killed; its id once it has the lock. */
-static pid_t start_holder(void)
+static pid_t start_holder(const char *name)
 {
 	int ready[2];
 	char byte;
@@ -95,8 +64,7 @@ static pid_t start_holder(void)
 		int32_t holder;
 
 		alarm(20);
-		if (td_lock_take(&lock, dir, "interface l2tp0", &holder) == 0 &&
-		    write(ready[1], "x", 1) == 1)
+		if (td_lock_take(&lock, dir, name, &holder) == 0 && write(ready[1], "x", 1) == 1)
 			pause();
 		_exit(1);
 	}
@@ -106,20 +74,49 @@ static pid_t start_holder(void)
 	return pid;
 }
 
+static void end_holder(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static void the_holder_is_named_and_kill_9_frees_the_lock(void **state)
 {
 	struct td_lock lock;
-	int32_t holder;
-	pid_t pid = start_holder();
+	int32_t holder = 0;
+	pid_t pid = start_holder("interface l2tp0");
 
 	(void)state;
 	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), -EBUSY);
 	assert_int_equal(holder, pid);
-	kill(pid, SIGKILL);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(lock.fd, -1);
+	td_lock_release(&lock); /* nothing was taken, nothing is given back */
+	assert_int_equal(files(), 1);
+	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), -EBUSY);
+	end_holder(pid);
 	assert_int_equal(files(), 1); /* left behind, and locks nothing */
 	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), 0);
 	td_lock_release(&lock);
+	assert_int_equal(files(), 0);
+}
+
+static void other_names_are_other_locks(void **state)
+{
+	static const char *const names[] = { "interface 7", "interface 8", "tunnel id 7" };
+	pid_t pids[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		pids[i] = start_holder(names[i]);
+	for (int i = 0; i < 3; i++)
+		end_holder(pids[i]);
+	for (int i = 0; i < 3; i++) {
+		struct td_lock lock;
+		int32_t holder;
+
+		assert_int_equal(td_lock_take(&lock, dir, names[i], &holder), 0);
+		td_lock_release(&lock);
+	}
 	assert_int_equal(files(), 0);
 }
 
@@ -151,6 +148,18 @@ static void a_link_in_its_place_is_not_followed(void **state)
 	assert_int_equal(unlink(lock.path), 0);
 }
 
+static void a_path_that_does_not_fit_is_an_error(void **state)
+{
+	struct td_lock lock;
+	int32_t holder;
+	char name[100];
+
+	(void)state;
+	memset(name, 'x', sizeof(name) - 1);
+	name[sizeof(name) - 1] = 0;
+	assert_int_equal(td_lock_take(&lock, dir, name, &holder), -ENAMETOOLONG);
+}
+
 static void a_directory_that_cannot_be_is_an_error(void **state)
 {
 	struct td_lock lock;
@@ -165,11 +174,11 @@ static void a_directory_that_cannot_be_is_an_error(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_holder_at_a_time),
-		cmocka_unit_test(other_names_and_kinds_are_other_locks),
 		cmocka_unit_test(the_holder_is_named_and_kill_9_frees_the_lock),
+		cmocka_unit_test(other_names_are_other_locks),
 		cmocka_unit_test(what_is_executed_does_not_inherit_it),
 		cmocka_unit_test(a_link_in_its_place_is_not_followed),
+		cmocka_unit_test(a_path_that_does_not_fit_is_an_error),
 		cmocka_unit_test(a_directory_that_cannot_be_is_an_error),
 	};
 
