@@ -178,6 +178,9 @@ else
 	run floors check check_floors
 	run clang-format check check_format
 	run cppcheck check check_cppcheck
+	# It waits for most of its time; so it may run beside the others.
+	run size check tools/size-report.sh --broker build/src/broker/tunneldigger-broker &
 	run net "$results/net.xml" run_net
+	wait
 fi
 /usr/bin/python3 tests/results.py "$results/outcomes" tests/allowed-skips.txt

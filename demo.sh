@@ -182,9 +182,8 @@ mtu_found() {
 }
 
 show_tunnel() {
-	local why mtu=$((path_mtu - 54))
-	why=$(grep -m1 -ioE 'data path.*' "$work/client.log") || why='see the log'
-	say 'data path' "${why#*[Dd]ata path* }"
+	local mtu=$((path_mtu - 54))
+	say 'data path' "$(sed -n 's/.*data path //p' "$work/broker.log" | head -n1)"
 	broker_if=$(ip -n "$broker_ns" -o link show | grep -oE 'l2tp[0-9]+-[0-9]+' | head -n1)
 	ip -n "$broker_ns" address add 10.20.30.1/24 dev "$broker_if"
 	ip -n "$client_ns" address add 10.20.30.2/24 dev tunnel
