@@ -23,8 +23,6 @@
 #include "base/assert.h"
 #include "core/l2tp.h"
 
-#define SIZE_MIN (TD_MTU_MIN + TD_INNER_OVERHEAD)
-
 /* What a peer may say about itself: less than 576 no Internet host has, more no switch. */
 #define PEER_MTU_MIN 576
 #define PEER_MTU_MAX 9216
@@ -45,9 +43,10 @@
 #define RETRY_US          TD_SECONDS(30)
 #define RETRY_MAX_US      TD_SECONDS(600)
 
-/* UDP payloads of IP packets of 1500, 1492, 1450, 1400 and 1334 bytes over IPv4, and of 1500 bytes
- * over IPv6. The smallest twice: on it depends whether anything is measured at all. */
-static const uint16_t common_sizes[TD_PMTU_FAN - 1] = { 1472, 1464, 1452, 1422, 1372, 1306, 1306 };
+/* UDP payloads of IP packets of 1500, 1492, 1450, 1400, 1334 and 576 bytes over IPv4, and of 1500
+ * bytes over IPv6. The smallest is below the floor of the interface's MTU: a peer that acknowledges
+ * only that one is told from a peer that acknowledges nothing. */
+static const uint16_t common_sizes[TD_PMTU_FAN - 1] = { 1472, 1464, 1452, 1422, 1372, 1306, 548 };
 
 void td_pmtu_init(struct td_pmtu *p, uint16_t max_mtu, struct td_rng *rng)
 {

@@ -169,6 +169,20 @@ static void test_jumbo_sizes_are_found_to_the_byte(void **state)
 			check_exact((uint16_t)carries, rtts[i], 9000);
 }
 
+/* The interface stays at 1280, but that is known instead of supposed. */
+static void test_path_below_the_floor(void **state)
+{
+	struct path t;
+
+	(void)state;
+	for (unsigned int carries = 548; carries < 1306; carries += 3) {
+		check_exact((uint16_t)carries, TD_MS(20), 1446);
+		setup(&t, (uint16_t)carries, TD_MS(60), 1446, carries);
+		run_search(&t);
+		assert_int_equal(td_pmtu_inner_mtu(&t.pmtu), 1280);
+	}
+}
+
 static void test_smallest_range(void **state)
 {
 	(void)state;
@@ -259,7 +273,7 @@ static void test_nothing_acknowledged_is_unknown_and_tried_again(void **state)
 	struct path t;
 
 	(void)state;
-	setup(&t, 1305, TD_MS(20), 1446, 3);
+	setup(&t, 547, TD_MS(20), 1446, 3);
 	for (unsigned int i = 0; i < sizeof(interval_s) / sizeof(interval_s[0]); i++) {
 		struct td_time began;
 
@@ -603,6 +617,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_size_is_found_to_the_byte),
 		cmocka_unit_test(test_jumbo_sizes_are_found_to_the_byte),
+		cmocka_unit_test(test_path_below_the_floor),
 		cmocka_unit_test(test_smallest_range),
 		cmocka_unit_test(test_unrestricted_path_is_settled_in_one_round_trip),
 		cmocka_unit_test(test_slow_paths_take_longer_but_stay_right),
