@@ -53,8 +53,7 @@ def test_broker_killed_client_changes_to_the_other(world):
     first = connected_to(brokers)
     (second,) = [broker for broker in brokers if broker is not first]
     first.kill()
-    wait_until(lambda: not first.ns.tunnels(), 10, "a killed broker leaves no interface")
-    assert first.ns.pids() == [], "a killed broker leaves no process"
+    wait_until(lambda: not first.ns.tunnels() and not first.ns.pids(), 10, "nothing left")
     (name,) = second.wait_tunnels(1, 100)
     traffic(second.ns, name, here, "tunnel")
 
@@ -155,8 +154,8 @@ def test_wan_address_changes(world):
     broker = world.broker(there)
     world.client(here).wait_up()
     broker.wait_tunnels(1)
-    here.ip("address add 192.0.2.22/24 dev wan")
     here.ip("address del 192.0.2.2/24 dev wan")
+    here.ip("address add 192.0.2.22/24 dev wan")
 
     def moved():
         return "192.0.2.22" in broker.log()
@@ -182,22 +181,37 @@ def test_nat_port_changes(world):
     traffic(there, name, here, "tunnel")
 
 
-def test_wan_down_is_waited_for_quietly(world):
+def test_short_loss_of_the_wan_is_ridden_out(world):
+    there, here = world.pair()
+    broker = world.broker(there)
+    client = world.client(here).wait_up()
+    (name,) = broker.wait_tunnels(1)
+    traffic(there, name, here, "tunnel")
+    lines = len(client.log_lines())
+    here.ip("link set wan down")
+    holds(client.running, 3, "the client waits")
+    here.ip("link set wan up")
+    (name,) = broker.wait_tunnels(1, 20)
+    traffic(there, name, here, "tunnel", 20)
+    assert len(client.log_lines()) - lines <= 4, "at most one line per change of state"
+
+
+def test_long_loss_of_the_wan_is_waited_for_quietly(world):
+    """After 60 s of silence the tunnel ends; then nothing happens until the network is back."""
     there, here = world.pair()
     broker = world.broker(there)
     client = world.client(here).wait_up()
     broker.wait_tunnels(1)
-    lines = len(client.log_lines())
+    lines, ticks = len(client.log_lines()), cpu_ticks(client.pid)
     here.ip("link set wan down")
-    client.wait_down(15)
-    before = cpu_ticks(client.pid)
-    holds(client.running, 8, "the client waits")
-    assert cpu_ticks(client.pid) - before < 20, "waiting costs nothing"
-    assert len(client.log_lines()) - lines <= 8, "one line per change of state"
+    client.wait_down(90)
+    holds(client.running, 15, "the client waits")
+    assert cpu_ticks(client.pid) - ticks < 100, "waiting costs nothing"
+    assert len(client.log_lines()) - lines <= 4, "at most one line per change of state"
     here.ip("link set wan up")
-    here.ip("address replace 2001:db8::2/64 dev wan")
+    client.wait_up(20)
     (name,) = broker.wait_tunnels(1, 20)
-    traffic(there, name, here, "tunnel", 20)
+    traffic(there, name, here, "tunnel")
 
 
 def cpu_ticks(pid):
