@@ -90,7 +90,9 @@ int td_port_open(struct td_ports *ports, struct td_port *port, struct td_udp *ud
 		.ports = ports,
 		.udp = udp,
 	};
-	err = td_loop_add(ports->loop, &port->watch, EPOLLIN);
+	err = ports->fragment ? td_udp_set_fragment(udp, true) : 0;
+	if (err == 0)
+		err = td_loop_add(ports->loop, &port->watch, EPOLLIN);
 	port->open = err == 0;
 	return err;
 }
@@ -128,6 +130,20 @@ int td_port_send(struct td_port *port, const struct td_flow *flow, const void *b
 	if (ports->full++ == 0)
 		ports->pause(ports);
 	return -EAGAIN;
+}
+
+int td_port_send_control(struct td_port *port, const struct td_flow *flow, const void *bytes,
+			 size_t size)
+{
+	/* Nothing else is as large. */
+	const bool probe = port->ports->fragment && size > TD_MSG_MAX_SIZE;
+	int err = probe ? td_udp_set_fragment(port->udp, false) : 0;
+
+	if (err == 0)
+		err = td_port_send(port, flow, bytes, size);
+	if (probe && td_udp_set_fragment(port->udp, true) < 0)
+		td_log(TD_LOG_ERROR, "a UDP socket is stuck in probing mode");
+	return err;
 }
 
 int td_ports_listen(struct td_ports *ports, struct td_udp *udp)

@@ -29,6 +29,9 @@ struct td_port {
 struct td_ports {
 	struct td_loop *loop;
 	struct td_datapath_host host;
+	/* Data is sent on these sockets: in fragments, if it is too large for the path, as the
+	 * kernel's L2TP does. Only probes have DF set. */
+	bool fragment;
 	/* A datagram that is not control, whole. */
 	void (*data)(struct td_ports *ports, const struct td_datagram *datagram);
 	/* Both may be called when nothing changes for them. */
@@ -47,9 +50,11 @@ struct td_ports {
 int td_port_open(struct td_ports *ports, struct td_port *port, struct td_udp *udp)
 	__attribute__((warn_unused_result));
 void td_port_close(struct td_port *port);
-/* As td_udp_send(). -EAGAIN: pause() was called, resume() will be. */
+/* As td_udp_send(), data and control. -EAGAIN: pause() was called, resume() will be. */
 int td_port_send(struct td_port *port, const struct td_flow *flow, const void *bytes, size_t size)
 	__attribute__((warn_unused_result));
+int td_port_send_control(struct td_port *port, const struct td_flow *flow, const void *bytes,
+			 size_t size) __attribute__((warn_unused_result));
 
 /* For the operations of those names. */
 int td_ports_listen(struct td_ports *ports, struct td_udp *udp) __attribute__((warn_unused_result));

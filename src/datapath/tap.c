@@ -207,7 +207,7 @@ static int tap_send(struct td_datapath *dp, struct td_handle handle, const struc
 	const struct td_tap_tunnel *t = td_tap_get(dp, handle);
 	struct td_port *port = t && t->port ? t->port : td_ports_find(&dp->ports, flow);
 
-	return port ? td_port_send(port, flow, bytes, size) : -ENOTCONN;
+	return port ? td_port_send_control(port, flow, bytes, size) : -ENOTCONN;
 }
 
 static int tap_keep_fd(struct td_datapath *dp, struct td_handle handle)
@@ -288,6 +288,7 @@ static int tap_open(struct td_datapath **result, const struct td_datapath_setup 
 	dp->watch = (struct td_watch){ .fd = -1, .ready = td_tap_ready };
 	dp->ports.loop = setup->loop;
 	dp->ports.host = setup->host;
+	dp->ports.fragment = true;
 	dp->ports.data = td_tap_data;
 	dp->ports.pause = td_tap_pause;
 	dp->ports.resume = td_tap_resume;

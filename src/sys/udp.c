@@ -114,6 +114,16 @@ static int open_socket(struct td_udp *udp, uint8_t family, const char *ifname, i
 	return err;
 }
 
+int td_udp_set_fragment(struct td_udp *udp, bool fragment)
+{
+	/* The numbers are the same for IPv6. */
+	const int mode = fragment ? IP_PMTUDISC_DONT : IP_PMTUDISC_PROBE;
+
+	if (udp->local.family == TD_FAMILY_IPV4)
+		return set_option(udp->fd, IPPROTO_IP, IP_MTU_DISCOVER, mode);
+	return set_option(udp->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, mode);
+}
+
 static int bind_to(int fd, const struct td_addr *addr)
 {
 	struct sockaddr_storage sa;

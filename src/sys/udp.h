@@ -72,6 +72,12 @@ int td_udp_connect_from(struct td_udp *udp, struct td_udp *listener, const struc
 			const char *ifname) __attribute__((warn_unused_result));
 void td_udp_close(struct td_udp *udp);
 
+/*
+ * true: what is too large for the path goes in fragments, DF is not set; false: probing mode, as
+ * every socket begins.
+ */
+int td_udp_set_fragment(struct td_udp *udp, bool fragment) __attribute__((warn_unused_result));
+
 /* Makes of a descriptor, got from another process, what td_udp_listen() or _connect() had made. */
 int td_udp_from_fd(struct td_udp *udp, int fd) __attribute__((warn_unused_result));
 

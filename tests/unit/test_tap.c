@@ -130,6 +130,39 @@ static void frames_wildcard(void **state)
 	frames_both_ways("::", "::1");
 }
 
+/* What is too large for the link goes in fragments; only probes say so. */
+static void larger_than_the_link(const char *ip, size_t fits)
+{
+	static uint8_t frame[9014], probe[2000] = { 0x80, 0x73, 0xa7, 0x01, 0x06 };
+	struct td_flow flow;
+	struct pair pair;
+
+	pair_open(&pair, ip, ip);
+	pair_up(&pair);
+	run("ip link set lo mtu 1400");
+	frame_fill(frame, sizeof(frame), "\x88\xb5", 2);
+	expect_frame(&pair, pair.client_packets, pair.broker_packets, frame, 1460);
+	expect_frame(&pair, pair.broker_packets, pair.client_packets, frame, 1460);
+	flow = (struct td_flow){ pair.broker.udp.local, pair.client.udp.local };
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(pair.broker.ops->send(pair.broker.dp, one, &flow, probe, fits + 1),
+				 -EMSGSIZE);
+		assert_int_equal(pair.broker.ops->send(pair.broker.dp, one, &flow, probe, fits), 0);
+		expect_frame(&pair, pair.broker_packets, pair.client_packets, frame, 1460);
+	}
+	assert_int_equal(pair.client.controls, 2);
+	assert_int_equal(pair.client.control_size, fits);
+	run("ip link set lo mtu 65536");
+	pair_close(&pair);
+}
+
+static void fragments(void **state)
+{
+	(void)state;
+	larger_than_the_link("127.0.0.1", 1400 - 28);
+	larger_than_the_link("::1", 1400 - 48);
+}
+
 /* Frames of an interface that is down are lost, on either side of it, and only they. */
 static void interface_down(void **state)
 {
@@ -486,6 +519,7 @@ int main(void)
 		cmocka_unit_test(frames_ipv4),
 		cmocka_unit_test(frames_ipv6),
 		cmocka_unit_test(frames_wildcard),
+		cmocka_unit_test(fragments),
 		cmocka_unit_test(interface_down),
 		cmocka_unit_test(data_is_checked),
 		cmocka_unit_test(data_on_the_wire),
