@@ -74,9 +74,8 @@ struct td_client {
 	uint32_t farewell_slot; /* ERROR is to be sent from there; TD_NO_SLOT: none */
 	uint32_t ask_cursor;    /* slots before it have been asked */
 	uint32_t keepalives;
-	uint32_t sequence;      /* of the last action */
-	uint32_t open_sequence; /* of the OPEN under way; 0: none */
-	uint32_t open_slot;
+	uint32_t sequence;              /* of the last action */
+	uint32_t open_sequence;         /* of the OPEN under way; 0: none */
 	uint16_t acks[TD_MACHINE_ACKS]; /* sizes of probes to acknowledge */
 	uint8_t ack_count;
 	uint8_t log_count;

@@ -207,10 +207,8 @@ static bool next_for_brokers(struct td_client *c, struct td_client_action *actio
 {
 	if (!td_selection_next(&c->candidates, action))
 		return false;
-	if (action->kind == TD_CLIENT_OPEN) {
-		c->open_slot = action->slot;
+	if (action->kind == TD_CLIENT_OPEN)
 		action->sequence = c->open_sequence = next_sequence(c);
-	}
 	return true;
 }
 
@@ -223,12 +221,13 @@ bool td_client_next_action(struct td_client *c, struct td_client_action *action,
 
 static void opened(struct td_client *c, int err, struct td_time now)
 {
-	td_selection_opened(&c->candidates, c->open_slot, err);
-	if (c->state == TD_CLIENT_SELECTING && td_selection_live(&c->candidates, c->open_slot))
-		td_machine_ask(c, c->open_slot);
+	const uint32_t slot = td_selection_opened(&c->candidates, err);
+
+	if (c->state == TD_CLIENT_SELECTING && td_selection_live(&c->candidates, slot))
+		td_machine_ask(c, slot);
 	else if (c->state == TD_CLIENT_SELECTING)
 		td_machine_try_to_choose(c, now);
-	else if (err != 0 && c->open_slot == c->candidates.chosen)
+	else if (err != 0 && slot == c->candidates.chosen)
 		td_machine_give_up(c, TD_ERROR_NONE, TD_BLAME_BROKER, "no way to the broker", now);
 }
 

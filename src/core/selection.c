@@ -30,6 +30,7 @@ void td_selection_init(struct td_candidates *s, void *memory, uint32_t broker_co
 		.slot_count = slot_count,
 		.busy = TD_NO_SLOT,
 		.chosen = TD_NO_SLOT,
+		.opening = TD_NO_SLOT,
 		.cursor = slot_count,
 	};
 }
@@ -122,8 +123,7 @@ void td_selection_set_busy(struct td_candidates *s, uint32_t slot)
 }
 
 /* Returns false when it is as desired, or must wait. */
-static bool next_for_slot(const struct td_candidates *s, uint32_t number,
-			  struct td_client_action *action)
+static bool next_for_slot(struct td_candidates *s, uint32_t number, struct td_client_action *action)
 {
 	struct td_slot *slot = &s->slots[number];
 	const bool wanted = (slot->flags & TD_SLOT_WANTED) != 0;
@@ -137,6 +137,7 @@ static bool next_for_slot(const struct td_candidates *s, uint32_t number,
 	} else if (slot->socket == TD_SOCKET_CLOSED && wanted) {
 		slot->flags &= (uint8_t)~TD_SLOT_STALE;
 		slot->socket = TD_SOCKET_OPENING;
+		s->opening = number;
 		action->kind = TD_CLIENT_OPEN;
 		action->addr = slot->addr;
 	} else {
@@ -164,23 +165,23 @@ static bool next_lookup(struct td_candidates *s, struct td_client_action *action
 	return false;
 }
 
-/* One socket is opened at a time. A cursor spares a client with hundreds of brokers the way through
+/* A cursor spares a client with hundreds of brokers the way through
  * all of them whenever it wakes. */
 bool td_selection_next(struct td_candidates *s, struct td_client_action *action)
 {
-	for (; s->cursor < s->slot_count; s->cursor++) {
-		if (s->slots[s->cursor].socket == TD_SOCKET_OPENING)
-			break;
+	for (; s->opening == TD_NO_SLOT && s->cursor < s->slot_count; s->cursor++)
 		if (next_for_slot(s, s->cursor, action))
 			return true;
-	}
 	return next_lookup(s, action);
 }
 
-void td_selection_opened(struct td_candidates *s, uint32_t slot, int err)
+uint32_t td_selection_opened(struct td_candidates *s, int err)
 {
-	td_assert(s->slots[slot].socket == TD_SOCKET_OPENING);
+	const uint32_t slot = s->opening;
+
 	s->slots[slot].socket = err == 0 ? TD_SOCKET_OPEN : TD_SOCKET_FAILED;
+	s->opening = TD_NO_SLOT;
+	return slot;
 }
 
 static bool in_use(const struct td_candidates *s, const struct td_slot *slot)

@@ -68,9 +68,10 @@ struct td_candidates {
 	struct td_slot *slots;
 	uint32_t broker_count;
 	uint32_t slot_count;
-	uint32_t busy;   /* slot whose socket the tunnel has: not to be touched */
-	uint32_t chosen; /* slot, TD_NO_SLOT while there is none */
-	uint32_t cursor; /* of td_selection_next(): slots before it are as desired */
+	uint32_t busy;    /* slot whose socket the tunnel has: not to be touched */
+	uint32_t chosen;  /* slot, TD_NO_SLOT while there is none */
+	uint32_t opening; /* slot whose OPEN is under way: one at a time */
+	uint32_t cursor;  /* of td_selection_next(): slots before it are as desired */
 	uint8_t lookups_running;
 };
 
@@ -93,8 +94,8 @@ void td_selection_set_busy(struct td_candidates *s, uint32_t slot);
 
 /* The next socket to open or close, or name to look up. */
 bool td_selection_next(struct td_candidates *s, struct td_client_action *action);
-/* What became of it. */
-void td_selection_opened(struct td_candidates *s, uint32_t slot, int err);
+/* What became of it; returns the slot that was opened, or not. */
+uint32_t td_selection_opened(struct td_candidates *s, int err);
 void td_selection_resolved(struct td_candidates *s, uint32_t broker, const struct td_addr *addrs,
 			   uint32_t count);
 
