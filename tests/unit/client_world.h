@@ -129,7 +129,7 @@ static inline struct world_event *world_add(struct world *w, enum world_kind kin
 		return e;
 	}
 	fail_msg("too many events");
-	return NULL;
+	abort();
 }
 
 static inline bool world_chance(struct world *w, unsigned int percent)
@@ -568,7 +568,8 @@ static inline struct world *world_new(uint32_t brokers, enum td_selection select
 {
 	struct world *w = calloc(1, sizeof(*w));
 
-	assert_non_null(w);
+	if (w == NULL)
+		abort();
 	assert_true(brokers <= WORLD_BROKERS);
 	w->now.us = TD_SECONDS(100);
 	td_rng_init(&w->rng, ~seed);
