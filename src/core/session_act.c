@@ -131,13 +131,14 @@ bool td_session_action(struct td_engine *e, struct session *s, struct td_action 
 	return path_action(s, action) || note_action(e, s, action) || hook_action(s, action, now);
 }
 
-static void mtu_is_set(struct td_engine *e, struct session *s)
+static void mtu_is_set(struct td_engine *e, struct session *s, int err)
 {
-	s->hooks_due &= (uint8_t)~DUE(TD_HOOK_MTU_CHANGED);
-	if (!(e->config.hooks & DUE(TD_HOOK_MTU_CHANGED)))
-		s->mtu_told = s->info.mtu;
-	else if (s->mtu_told != s->info.mtu)
+	if (s->mtu_told == s->info.mtu)
+		s->hooks_due &= (uint8_t)~DUE(TD_HOOK_MTU_CHANGED); /* changed back */
+	else if (err == 0 && (e->config.hooks & DUE(TD_HOOK_MTU_CHANGED)))
 		td_session_want_hook(e, s, TD_HOOK_MTU_CHANGED);
+	else if (err == 0)
+		s->mtu_told = s->info.mtu; /* to nobody */
 	td_session_note(e, s, NOTE_CHANGED);
 }
 
@@ -181,8 +182,8 @@ static void path_result(struct td_engine *e, struct session *s, int err, struct 
 		created(e, s, err, now);
 	else if (action == TD_ACTION_DESTROY)
 		destroyed(e, s, err, now);
-	else if (action == TD_ACTION_SET_MTU && err == 0 && s->state == SESSION_UP)
-		mtu_is_set(e, s);
+	else if (action == TD_ACTION_SET_MTU && s->state == SESSION_UP)
+		mtu_is_set(e, s, err);
 }
 
 void td_session_result(struct td_engine *e, struct session *s, uint32_t sequence, int err,

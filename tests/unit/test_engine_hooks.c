@@ -364,6 +364,21 @@ static void test_the_chain_of_mtus_has_no_gap(void **state)
 	assert_false(world_is_open(w, TD_ACTION_HOOK, TD_HOOK_MTU_CHANGED));
 }
 
+static void test_a_change_back_that_fails_is_none(void **state)
+{
+	struct world *w = *state;
+	struct client c = client_number(0);
+
+	w->hook[TD_HOOK_UP].delay_us = HOLD;
+	assert_true(client_join(w, &c));
+	notify(w, &c, 1400);
+	notify(w, &c, 1300);
+	w->path[TD_ACTION_SET_MTU].err = -EINVAL;
+	notify(w, &c, 1446);
+	world_answer(w, world_open(w, TD_ACTION_HOOK, TD_HOOK_UP), 0);
+	assert_int_equal(world_count(w, TD_ACTION_HOOK, TD_HOOK_MTU_CHANGED), 0);
+}
+
 static void test_a_failed_change_is_not_told(void **state)
 {
 	struct world *w = *state;
@@ -396,6 +411,7 @@ int main(void)
 		TEST(test_a_change_back_is_none),
 		TEST(test_up_tells_an_mtu_too),
 		TEST(test_the_chain_of_mtus_has_no_gap),
+		TEST(test_a_change_back_that_fails_is_none),
 		TEST(test_a_failed_change_is_not_told),
 	};
 
