@@ -14,9 +14,14 @@ packages=(
 	iperf3 iproute2 iputils-ping
 )
 build=./build-demo
+client=$build/src/client/tunneldigger
+broker=$build/src/broker/tunneldigger-broker
 broker_ns=tdemo-$$-broker
 client_ns=tdemo-$$-client
 path_mtu=1492
+# Arrays, not functions: the process in the background is then the program, not a shell around it.
+in_broker=(ip netns exec "$broker_ns")
+in_client=(ip netns exec "$client_ns")
 work=
 
 say() {
@@ -38,14 +43,6 @@ die() {
 attended() {
 	"$@" </dev/null &
 	wait $!
-}
-
-broker_in() {
-	ip netns exec "$broker_ns" "$@"
-}
-
-client_in() {
-	ip netns exec "$client_ns" "$@"
 }
 
 # milliseconds FROM TO: between two times in nanoseconds, with one decimal.
@@ -119,7 +116,7 @@ build_programs() {
 	attended flock 9 # another copy of this script may be building
 	compile >"$work/build.log" 2>&1 || die "the build failed"
 	exec 9<&-
-	say built "$build/src/client/tunneldigger, $build/src/broker/tunneldigger-broker ($((SECONDS - start)) s)"
+	say built "$client and $broker ($((SECONDS - start)) s)"
 }
 
 make_network() {
@@ -137,6 +134,7 @@ make_network() {
 }
 
 start_programs() {
+	local started took
 	cat >"$work/broker.conf" <<-EOT
 		[broker]
 		address=192.0.2.1
@@ -155,20 +153,21 @@ start_programs() {
 		ip link set "\$2" up
 	EOT
 	chmod +x "$work/hook"
-	broker_in "$build/src/broker/tunneldigger-broker" "$work/broker.conf" >"$work/broker.log" 2>&1 &
+	"${in_broker[@]}" "$broker" "$work/broker.conf" >"$work/broker.log" 2>&1 &
 	broker_pid=$!
 	until_true 5 broker_listens || die "the broker does not listen"
 	started=$(date +%s%N)
-	client_in "$build/src/client/tunneldigger" -f -u demo -i tunnel -b 192.0.2.1:8942 \
+	"${in_client[@]}" "$client" -f -u demo -i tunnel -b 192.0.2.1:8942 \
 		-s "$work/hook" >"$work/client.log" 2>&1 &
 	client_pid=$!
 	until_true 10 test -s "$work/up" || die "no tunnel after 10 s"
-	say handshake "$(milliseconds "$started" "$(cat "$work/up")") from the client's start to its up hook"
+	took=$(milliseconds "$started" "$(cat "$work/up")")
+	say handshake "$took from the client's start to its up hook"
 }
 
 broker_listens() {
 	ended "$broker_pid" && die "the broker ended"
-	[ -n "$(broker_in ss -Hlnu 'sport = :8942')" ]
+	[ -n "$("${in_broker[@]}" ss -Hlnu 'sport = :8942')" ]
 }
 
 # mtu_of NAMESPACE INTERFACE
@@ -195,19 +194,19 @@ show_tunnel() {
 
 # measure OPTION...: one iperf3 run through the tunnel; $rate is what arrived.
 measure() {
-	broker_in iperf3 -s -1 -B 10.20.30.1 >/dev/null 2>&1 &
+	"${in_broker[@]}" iperf3 -s -1 -B 10.20.30.1 >/dev/null 2>&1 &
 	until_true 5 iperf_listens || die "iperf3 does not listen"
-	attended client_in iperf3 -c 10.20.30.1 -t 2 -f m "$@" >"$work/iperf3.log" 2>&1 ||
+	attended "${in_client[@]}" iperf3 -c 10.20.30.1 -t 2 -f m "$@" >"$work/iperf3.log" 2>&1 ||
 		die "iperf3 failed"
 	rate=$(sed -n 's/.* \([0-9.]*\) Mbits.*receiver/\1 Mbit\/s/p' "$work/iperf3.log")
 }
 
 iperf_listens() {
-	[ -n "$(broker_in ss -Hlnt 'sport = :5201')" ]
+	[ -n "$("${in_broker[@]}" ss -Hlnt 'sport = :5201')" ]
 }
 
 use_tunnel() {
-	attended client_in ping -q -c 10 -i 0.2 -s 1000 10.20.30.1 >"$work/ping.log" 2>&1 ||
+	attended "${in_client[@]}" ping -q -c 10 -i 0.2 -s 1000 10.20.30.1 >"$work/ping.log" 2>&1 ||
 		die "no answer to ping through the tunnel"
 	say round-trip "$(sed -n 's/^rtt //p' "$work/ping.log")"
 	measure
@@ -222,8 +221,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 work=$(mktemp -d)
 install_missing
+# On most machines this makes /dev/net/tun; where that fails, the broker says what is missing.
 [ -c /dev/net/tun ] || modprobe tun 2>/dev/null || :
-[ -c /dev/net/tun ] || die "there is no /dev/net/tun: load the module tun, or give the container that device"
 build_programs
 make_network
 start_programs
