@@ -990,6 +990,42 @@ static void test_shutdown_while_an_old_tunnel_is_removed(void **state)
 	world_finish(w);
 }
 
+static void test_two_events_before_anything_was_drained(void **state)
+{
+	struct world *w = world_new(1, TD_SELECT_FIRST, 49);
+
+	(void)state;
+	world_up(w);
+	world_run(w, TD_SECONDS(20));
+	td_client_path_changed(w->c, w->now);
+	td_client_shutdown(w->c, w->now);
+	world_drain(w);
+	assert_int_equal(w->downs, 1);
+	assert_int_equal(w->destroys, 1);
+	world_run(w, TD_MS(20));
+	assert_int_equal(w->broker[0].last_reason, TD_ERROR_CLIENT_SHUTDOWN);
+	world_finish(w);
+}
+
+static void test_tunnel_lost_before_its_up_hook_was_drained(void **state)
+{
+	struct world *w = world_new(1, TD_SELECT_FIRST, 50);
+
+	(void)state;
+	w->create_us = TD_MS(10);
+	world_start(w);
+	world_until(w, TD_CLIENT_CREATING, TD_SECONDS(1));
+	w->now = td_time_add(w->now, TD_MS(10));
+	world_tunnel_done(w, w->create_sequence, 0);
+	td_client_result(w->c, w->create_sequence, 0, w->now);
+	td_client_lost(w->c, w->now);
+	world_drain(w);
+	assert_int_equal(w->ups + w->downs, 0);
+	assert_int_equal(w->destroys, 1);
+	world_run(w, TD_SECONDS(20));
+	world_finish(w);
+}
+
 static void test_shutdown_ends_though_nothing_is_removed(void **state)
 {
 	(void)state;
@@ -1057,7 +1093,7 @@ static void test_log_that_nobody_drains_keeps_the_latest(void **state)
 	w->broker[0].dead = true;
 	world_start(w);
 	world_run(w, TD_SECONDS(1));
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < 500; i++) {
 		w->now = td_client_deadline(w->c);
 		td_client_tick(w->c, w->now);
 	}
@@ -1236,6 +1272,8 @@ int main(void)
 		cmocka_unit_test(test_shutdown_in_every_state),
 		cmocka_unit_test(test_shutdown_while_waiting),
 		cmocka_unit_test(test_shutdown_while_an_old_tunnel_is_removed),
+		cmocka_unit_test(test_two_events_before_anything_was_drained),
+		cmocka_unit_test(test_tunnel_lost_before_its_up_hook_was_drained),
 		cmocka_unit_test(test_shutdown_ends_though_nothing_is_removed),
 		cmocka_unit_test(test_messages_after_the_end_are_ignored),
 		cmocka_unit_test(test_log_that_nobody_drains_keeps_the_latest),
