@@ -300,12 +300,9 @@ void td_admission_prepare(struct td_engine *e, const struct td_flow *flow, const
 
 void td_admission_refuse(struct td_engine *e, const struct session *s, struct td_time now)
 {
-	struct applicant *a = td_admission_find(e, &s->info.flow);
+	/* Nobody applies on the flow of a session that is being made. */
+	struct applicant *a = e->stopping ? NULL : take_applicant(e, &s->info.flow, now);
 
-	if (e->stopping)
-		return;
-	if (!a)
-		a = take_applicant(e, &s->info.flow, now);
 	if (!a)
 		return;
 	a->uuid_len = s->info.uuid_len;

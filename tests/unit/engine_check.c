@@ -153,3 +153,8 @@ void check_engine(const struct td_engine *e)
 	check_applicants(e);
 	check_timers(e);
 }
+
+uint32_t check_hash(const struct td_engine *e, const void *bytes, size_t size)
+{
+	return td_engine_hash(e, bytes, size);
+}

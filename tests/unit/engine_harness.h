@@ -108,6 +108,8 @@ unsigned world_count(const struct world *w, enum td_action_kind kind, enum td_ho
 const struct deed *world_last(const struct world *w, enum td_action_kind kind, enum td_hook hook);
 #define ANY_HOOK TD_HOOK_COUNT /* or not a hook */
 
+/* --- engine_clients.c --- */
+
 /* A client: one flow, one wish. */
 struct client {
 	struct td_flow flow;
@@ -146,5 +148,7 @@ void oracle_answer(struct world *w, const struct deed *deed);
 /* --- engine_check.c: asserts that the engine's memory is consistent --- */
 void check_engine(const struct td_engine *e);
 unsigned check_applicants(const struct td_engine *e); /* their number */
+/* As the engine's indexes hash. */
+uint32_t check_hash(const struct td_engine *e, const void *bytes, size_t size);
 
 #endif
