@@ -19,6 +19,7 @@
 
 #include "base/text.h"
 #include "broker/ipc.h"
+#include "broker/sandbox.h"
 #include "core/engine.h"
 #include "datapath/datapath.h"
 #include "sys/caps.h"
@@ -467,9 +468,16 @@ static int open_all(struct worker *w)
 		err = open_path(w);
 	if (err == 0)
 		err = td_loop_add(&w->loop, &w->ipc, EPOLLIN);
-	if (err != 0)
-		return err;
-	err = td_caps_confine(TD_CAP(CAP_NET_ADMIN), 0, 0);
+	return err;
+}
+
+/* After this the worker can do no more than its work. */
+static int confine(void)
+{
+	int err = td_caps_confine(TD_CAP(CAP_NET_ADMIN), 0, 0);
+
+	if (err == 0)
+		err = td_sandbox_enter();
 	if (err != 0)
 		td_log(TD_LOG_ERROR, "cannot give up privileges: %s", strerror(-err));
 	return err;
@@ -500,7 +508,7 @@ int td_worker_run(const struct td_worker_setup *setup)
 	w->setup = setup;
 	w->options = setup->options;
 	w->ipc = (struct td_watch){ .fd = setup->ipc_fd, .ready = on_ipc };
-	if (open_all(w) != 0)
+	if (open_all(w) != 0 || confine() != 0)
 		return EXIT_FAILURE;
 	adopt_all(w);
 	memset(&w->message, 0, sizeof(w->message));
