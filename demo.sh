@@ -10,7 +10,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninte
 unset CC CFLAGS CPPFLAGS LDFLAGS
 
 packages=(
-	gcc libc6-dev meson ninja-build pkg-config libinih-dev libmnl-dev libsodium-dev
+	gcc libc6-dev meson ninja-build pkg-config libinih-dev libmnl-dev libseccomp-dev libsodium-dev
 	iperf3 iproute2 iputils-ping
 )
 build=./build-demo
