@@ -21,6 +21,7 @@ struct load_options {
 	struct td_addr broker;
 	struct td_addr source; /* the first local address; TD_FAMILY_NONE: the route's choice */
 	uint32_t sources;
+	const char *uuid_prefix;
 	uint32_t clients;
 	uint32_t parallel; /* handshakes at a time */
 	uint32_t rate;     /* handshakes begun per second; 0: as parallel allows */

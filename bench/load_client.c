@@ -40,8 +40,8 @@ static void send_prepare(struct load_client *c)
 	size_t size;
 
 	memcpy(msg.prepare.cookie, c->cookie, sizeof(c->cookie));
-	msg.prepare.uuid_len =
-		(uint8_t)snprintf(msg.prepare.uuid, sizeof(msg.prepare.uuid), "load-%u", number);
+	msg.prepare.uuid_len = (uint8_t)snprintf(msg.prepare.uuid, sizeof(msg.prepare.uuid), "%s%u",
+						 load.options.uuid_prefix, number);
 	msg.prepare.tunnel_id = number + 1;
 	msg.prepare.features = TD_FEATURE_UNIQUE_SESSION_ID;
 	size = td_msg_put(&msg, TD_FROM_CLIENT, bytes, sizeof(bytes));

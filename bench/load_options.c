@@ -24,6 +24,7 @@ static void usage(FILE *to)
 	      "  -s ADDRESS    first local address (default: the route's)\n"
 	      "  -S COUNT      so many consecutive local addresses, in turn (default 1)\n"
 	      "  -d RATE       data packets a second while holding, over all tunnels (default 0)\n"
+	      "  -u PREFIX     of the UUIDs; a number follows (default load-)\n"
 	      "  -o            as old clients do it: no tunnel id, no features\n"
 	      "  -c            churn: leave when established, and come back at once\n"
 	      "  -v            vanish in the end, instead of sending ERROR on all tunnels\n"
@@ -94,6 +95,11 @@ static void take(struct load_options *o, int option, const char *value)
 	case 'd':
 		o->data = number(value, 0, 1000000);
 		break;
+	case 'u':
+		if (strlen(value) > 32)
+			fail("longer than 32 characters", value);
+		o->uuid_prefix = value;
+		break;
 	case 'o':
 		o->old_style = true;
 		break;
@@ -117,13 +123,14 @@ void load_options_parse(struct load_options *options, int argc, char **argv)
 	int option;
 
 	*options = (struct load_options){
+		.uuid_prefix = "load-",
 		.sources = 1,
 		.clients = 1000,
 		.parallel = 64,
 		.keepalive_us = TD_SECONDS(5),
 		.give_up_us = TD_SECONDS(15),
 	};
-	while ((option = getopt(argc, argv, "n:p:r:t:k:g:s:S:d:ocvh")) != -1)
+	while ((option = getopt(argc, argv, "n:p:r:t:k:g:s:S:d:u:ocvh")) != -1)
 		take(options, option, optarg);
 	if (optind + 2 != argc) {
 		usage(stderr);
