@@ -7,7 +7,10 @@
 #include "base/assert.h"
 #include "core/client_machine.h"
 
-#define ATTEMPT_GAP_US TD_SECONDS(2) /* between attempts because the network changed */
+/* Between two attempts because the network changed. One that still asks gets the time to ask twice:
+ * on a mesh router routes change all the time. */
+#define ATTEMPT_GAP_US TD_SECONDS(2)
+#define ASKING_GAP_US  TD_SECONDS(5)
 
 size_t td_client_size(uint32_t broker_count)
 {
@@ -64,12 +67,12 @@ void td_client_path_changed(struct td_client *c, struct td_time now)
 /* Marks were earned on the old network; who refused us is not asked sooner. */
 void td_client_network_changed(struct td_client *c, struct td_time now)
 {
-	struct td_time next = td_time_add(c->began, ATTEMPT_GAP_US);
+	bool asking = c->state == TD_CLIENT_SELECTING;
+	struct td_time next = td_time_add(c->began, asking ? ASKING_GAP_US : ATTEMPT_GAP_US);
 
 	if (c->state == TD_CLIENT_WAITING || c->state == TD_CLIENT_OFFLINE)
 		td_selection_unmark_all(&c->candidates);
-	else if (c->state != TD_CLIENT_SELECTING ||
-		 td_selection_outlook(&c->candidates) != TD_OUTLOOK_WAITING)
+	else if (!asking || td_selection_outlook(&c->candidates) != TD_OUTLOOK_WAITING)
 		return;
 	c->offline_tries = 0;
 	if (td_time_reached(next, now))
@@ -80,7 +83,7 @@ void td_client_network_changed(struct td_client *c, struct td_time now)
 void td_client_lost(struct td_client *c, struct td_time now)
 {
 	if (c->state == TD_CLIENT_UP)
-		td_machine_give_up(c, TD_ERROR_CLIENT_FAILURE, TD_BLAME_BROKER,
+		td_machine_give_up(c, TD_ERROR_CLIENT_FAILURE, TD_BLAME_REFUSAL,
 				   "the interface disappeared", now);
 }
 

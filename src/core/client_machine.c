@@ -182,6 +182,12 @@ static void abandon_tunnel(struct td_client *c)
 	c->local.hook_up_ran = false;
 }
 
+/* Has the tunnel lasted long enough that its end is no refusal? */
+static bool proven(const struct td_client *c)
+{
+	return c->state == TD_CLIENT_UP && c->deadline.us == TD_NEVER.us;
+}
+
 void td_machine_give_up(struct td_client *c, enum td_error_reason reason, enum td_blame blame,
 			const char *why, struct td_time now)
 {
@@ -195,7 +201,8 @@ void td_machine_give_up(struct td_client *c, enum td_error_reason reason, enum t
 	case TD_BLAME_BROKER:
 		break;
 	case TD_BLAME_REFUSAL:
-		td_selection_refused(&c->candidates, broker, &c->rng, now);
+		if (!proven(c))
+			td_selection_refused(&c->candidates, broker, &c->rng, now);
 		break;
 	}
 	if (c->state == TD_CLIENT_UP)

@@ -111,7 +111,7 @@ void td_machine_removed(struct td_client *c, struct td_time now);
 enum td_blame {
 	TD_BLAME_NOBODY,
 	TD_BLAME_BROKER,  /* it stays marked as long as it has not proven itself */
-	TD_BLAME_REFUSAL, /* it is left out for a growing time */
+	TD_BLAME_REFUSAL, /* it is left out for a growing time, unless the tunnel had lasted */
 };
 /* Ends what is there, tells the broker (TD_ERROR_NONE: does not) and starts over. */
 void td_machine_give_up(struct td_client *c, enum td_error_reason reason, enum td_blame blame,

@@ -33,8 +33,7 @@ static void rx_tunnel(struct td_client *c, const struct td_msg *msg, struct td_t
 {
 	td_machine_heard(c, now);
 	if (msg->type == TD_MSG_ERROR)
-		td_machine_give_up(c, TD_ERROR_CLIENT_OTHER_SIDE,
-				   c->state == TD_CLIENT_UP ? TD_BLAME_BROKER : TD_BLAME_REFUSAL,
+		td_machine_give_up(c, TD_ERROR_CLIENT_OTHER_SIDE, TD_BLAME_REFUSAL,
 				   "the broker ended the tunnel", now);
 	else if (msg->type == TD_MSG_PMTUD && c->ack_count < TD_MACHINE_ACKS)
 		c->acks[c->ack_count++] = msg->size;

@@ -278,8 +278,24 @@ static void test_network_change_gives_selection_fresh_sockets(void **state)
 	td_client_network_changed(w->c, w->now);
 	world_run(w, TD_SECONDS(1));
 	assert_int_equal(w->opens, 2);
-	world_run(w, TD_SECONDS(2));
+	world_run(w, TD_SECONDS(4));
 	assert_int_equal(w->opens, 3);
+	world_finish(w);
+}
+
+static void test_old_broker_is_found_on_a_network_that_never_rests(void **state)
+{
+	struct world *w = world_new(1, TD_SELECT_FIRST, 28);
+
+	(void)state;
+	w->broker[0].deaf_to_usage = true;
+	world_start(w);
+	for (int i = 0; i < 50 && td_client_state(w->c) != TD_CLIENT_UP; i++) {
+		td_client_network_changed(w->c, w->now);
+		world_drain(w);
+		world_run(w, TD_MS(100));
+	}
+	assert_int_equal(td_client_state(w->c), TD_CLIENT_UP);
 	world_finish(w);
 }
 
@@ -527,6 +543,7 @@ int main(void)
 		cmocka_unit_test(test_names_that_are_not_found),
 		cmocka_unit_test(test_network_change_ends_offline_at_once),
 		cmocka_unit_test(test_network_change_gives_selection_fresh_sockets),
+		cmocka_unit_test(test_old_broker_is_found_on_a_network_that_never_rests),
 		cmocka_unit_test(test_network_change_does_not_disturb_a_choice),
 		cmocka_unit_test(test_silence_leads_to_fresh_lookups_and_ports),
 		cmocka_unit_test(test_failed_lookup_keeps_known_addresses),
