@@ -115,6 +115,7 @@ build_programs() {
 	exec 9<"$build"
 	attended flock 9 # another copy of this script may be building
 	compile >"$work/build.log" 2>&1 || die "the build failed"
+	rm "$work/build.log"
 	exec 9<&-
 	say built "$client and $broker ($((SECONDS - start)) s)"
 }
