@@ -5,53 +5,27 @@
 
 #define SENTENCE 200
 
-static int try(const struct td_datapath_ops *candidate, const struct td_datapath_ops **ops,
-	       char *why, size_t size)
-{
-	int err = candidate->probe(why, size);
-
-	if (err == 0)
-		*ops = candidate;
-	return err;
-}
-
-static int choose_one(const struct td_datapath_ops *candidate, const struct td_datapath_ops **ops,
-		      char *why, size_t size)
-{
-	int err = try(candidate, ops, why, size);
-
-	if (err == 0)
-		snprintf(why, size, "%s: as configured", candidate->name);
-	return err;
-}
-
-static int choose_any(const struct td_datapath_ops **ops, char *why, size_t size)
-{
-	char kernel[SENTENCE], tap[SENTENCE];
-	int err;
-
-	if (try(&td_datapath_kernel, ops, kernel, sizeof(kernel)) == 0) {
-		snprintf(why, size, "kernel: its L2TP works");
-		return 0;
-	}
-	err = try(&td_datapath_tap, ops, tap, sizeof(tap));
-	if (err == 0)
-		snprintf(why, size, "tap: %s", kernel);
-	else
-		snprintf(why, size, "no data path: %s; %s", kernel, tap);
-	return err;
-}
-
 int td_datapath_choose(enum td_datapath_choice choice, const struct td_datapath_ops **ops,
 		       char *why, size_t size)
 {
-	switch (choice) {
-	case TD_DATAPATH_KERNEL:
-		return choose_one(&td_datapath_kernel, ops, why, size);
-	case TD_DATAPATH_TAP:
-		return choose_one(&td_datapath_tap, ops, why, size);
-	case TD_DATAPATH_AUTO:
-		break;
+	char kernel[SENTENCE] = "as configured", tap[SENTENCE] = "";
+	int err;
+
+	if (choice != TD_DATAPATH_TAP) {
+		*ops = &td_datapath_kernel;
+		err = td_datapath_kernel.probe(kernel, sizeof(kernel));
+		if (err == 0 || choice == TD_DATAPATH_KERNEL) {
+			snprintf(why, size, "kernel: %s", err < 0 ? kernel : "its L2TP works");
+			return err;
+		}
 	}
-	return choose_any(ops, why, size);
+	*ops = &td_datapath_tap;
+	err = td_datapath_tap.probe(tap, sizeof(tap));
+	if (err == 0)
+		snprintf(why, size, "tap: %s", kernel);
+	else if (choice == TD_DATAPATH_TAP)
+		snprintf(why, size, "tap: %s", tap);
+	else
+		snprintf(why, size, "no data path: %s; %s", kernel, tap);
+	return err;
 }

@@ -18,17 +18,18 @@
 #define READS_MAX   64
 #define INTERVAL_NS 50000000
 
-static int filter(int fd)
+int td_kernel_filter(int fd, unsigned load, unsigned offset, unsigned comparison, unsigned value)
 {
-	/* BPF loads in network byte order, netlink speaks the host's. */
 	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELLINK), 0, 1),
+		BPF_STMT(BPF_LD | BPF_ABS, offset),
+		BPF_JUMP(BPF_JMP | BPF_K, value, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
 	const struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
 
+	code[0].code |= (uint16_t)load;
+	code[1].code |= (uint16_t)comparison;
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno
 											   : 0;
 }
@@ -40,7 +41,7 @@ static int find_move(const struct nlattr *attr, void *moved)
 	return MNL_CB_OK;
 }
 
-static int parse(const struct nlmsghdr *nlh, void *dp)
+static int parse(const struct nlmsghdr *nlh, void *k)
 {
 	const struct ifinfomsg *link = mnl_nlmsg_get_payload(nlh);
 	bool moved = false;
@@ -51,84 +52,91 @@ static int parse(const struct nlmsghdr *nlh, void *dp)
 		return MNL_CB_OK;
 	if (mnl_attr_parse(nlh, sizeof(*link), find_move, &moved) < 0)
 		return MNL_CB_ERROR;
-	td_kernel_gone(dp, (unsigned)link->ifi_index, moved);
+	td_kernel_gone(k, (unsigned)link->ifi_index, moved);
 	return MNL_CB_OK;
 }
 
 static void links_ready(struct td_watch *watch, uint32_t events)
 {
-	struct td_datapath *dp =
-		(struct td_datapath *)((char *)watch - offsetof(struct td_datapath, links));
+	struct td_kernel *k =
+		(struct td_kernel *)((char *)watch - offsetof(struct td_kernel, links));
 	_Alignas(struct nlmsghdr) char answer[TD_NETLINK_ANSWER];
 
 	(void)events;
 	for (int i = 0; i < READS_MAX; i++) {
-		ssize_t size = mnl_socket_recvfrom(dp->links_nl, answer, sizeof(answer));
+		/* MSG_TRUNC: its size, if it were larger than answer as well. */
+		ssize_t size = recv(watch->fd, answer, sizeof(answer), MSG_DONTWAIT | MSG_TRUNC);
 
 		if (size < 0 && errno == EAGAIN)
 			return;
-		if (size < 0 || mnl_cb_run(answer, (size_t)size, 0, 0, parse, dp) < 0)
-			td_kernel_sweep(dp, true);
+		if (size < 0 || size > (ssize_t)sizeof(answer) ||
+		    mnl_cb_run(answer, (size_t)size, 0, 0, parse, k) < 0)
+			td_kernel_sweep(k, true);
 	}
 }
 
 static void timer_ready(struct td_watch *watch, uint32_t events)
 {
-	struct td_datapath *dp =
-		(struct td_datapath *)((char *)watch - offsetof(struct td_datapath, timer));
+	struct td_kernel *k =
+		(struct td_kernel *)((char *)watch - offsetof(struct td_kernel, timer));
 	uint64_t expirations;
 
 	(void)events;
 	if (read(watch->fd, &expirations, sizeof(expirations)) > 0)
-		td_kernel_sweep(dp, false);
+		td_kernel_sweep(k, false);
 }
 
-void td_kernel_timer(struct td_datapath *dp, bool run)
+void td_kernel_timer(struct td_kernel *k, bool run)
 {
 	const struct timespec interval = { .tv_nsec = run ? INTERVAL_NS : 0 };
 	const struct itimerspec spec = { interval, interval };
 
-	(void)!timerfd_settime(dp->timer.fd, 0, &spec, NULL);
+	(void)!timerfd_settime(k->timer.fd, 0, &spec, NULL);
 }
 
-static int watch_links(struct td_datapath *dp)
+static int watch(struct td_kernel *k, struct td_watch *watch, int fd,
+		 void (*ready)(struct td_watch *, uint32_t))
 {
-	int err;
-
-	dp->links_nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (!dp->links_nl)
-		return -errno;
-	dp->links =
-		(struct td_watch){ .fd = mnl_socket_get_fd(dp->links_nl), .ready = links_ready };
-	err = filter(dp->links.fd);
-	if (err < 0)
-		return err;
-	if (mnl_socket_bind(dp->links_nl, RTMGRP_LINK, MNL_SOCKET_AUTOPID) < 0)
-		return -errno;
-	return td_loop_add(dp->ports.loop, &dp->links, EPOLLIN);
+	*watch = (struct td_watch){ .fd = fd, .ready = ready };
+	return fd < 0 ? -errno : td_loop_add(k->dp.loop, watch, EPOLLIN);
 }
 
-int td_kernel_watch(struct td_datapath *dp)
+static int watch_links(struct td_kernel *k)
 {
-	int err = watch_links(dp);
+	const int group = RTNLGRP_LINK;
+	int err = td_netlink_open(&k->netlink, NETLINK_ROUTE);
+	int fd;
 
 	if (err < 0)
 		return err;
-	dp->timer = (struct td_watch){
-		.fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
-		.ready = timer_ready,
-	};
-	return dp->timer.fd < 0 ? -errno : td_loop_add(dp->ports.loop, &dp->timer, EPOLLIN);
+	fd = mnl_socket_get_fd(k->netlink.nl);
+	/* BPF loads in network byte order, netlink speaks the host's. */
+	err = td_kernel_filter(fd, BPF_H, offsetof(struct nlmsghdr, nlmsg_type), BPF_JEQ,
+			       htons(RTM_DELLINK));
+	if (err < 0)
+		return err;
+	if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
+		return -errno;
+	return watch(k, &k->links, fd, links_ready);
 }
 
-void td_kernel_unwatch(struct td_datapath *dp)
+int td_kernel_watch(struct td_kernel *k)
 {
-	if (dp->timer.fd >= 0) {
-		td_loop_del(dp->ports.loop, &dp->timer);
-		close(dp->timer.fd);
+	int err = watch_links(k);
+
+	if (err < 0)
+		return err;
+	return watch(k, &k->timer, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK),
+		     timer_ready);
+}
+
+void td_kernel_unwatch(struct td_kernel *k)
+{
+	if (k->timer.fd >= 0) {
+		td_loop_del(k->dp.loop, &k->timer);
+		close(k->timer.fd);
 	}
-	if (dp->links_nl) {
-		td_loop_del(dp->ports.loop, &dp->links);
-		mnl_socket_close(dp->links_nl);
-	}
+	if (k->netlink.nl)
+		td_loop_del(k->dp.loop, &k->links);
+	td_netlink_close(&k->netlink);
 }

@@ -98,35 +98,24 @@ int td_l2tp_parse_family(const struct nlmsghdr *nlh, void *family)
 	return mnl_attr_parse(nlh, sizeof(struct genlmsghdr), family_attribute, family);
 }
 
-static uint64_t *stats_field(struct td_tunnel_stats *stats, uint16_t type)
-{
-	switch (type) {
-	case L2TP_ATTR_TX_PACKETS:
-		return &stats->tx_packets;
-	case L2TP_ATTR_TX_BYTES:
-		return &stats->tx_bytes;
-	case L2TP_ATTR_TX_ERRORS:
-		return &stats->tx_errors;
-	case L2TP_ATTR_RX_PACKETS:
-		return &stats->rx_packets;
-	case L2TP_ATTR_RX_BYTES:
-		return &stats->rx_bytes;
-	case L2TP_ATTR_RX_ERRORS:
-		return &stats->rx_errors;
-	default:
-		return NULL;
-	}
-}
+/* Where in the struct an attribute's value goes, as the number of a 64-bit word and one; 0: nowhere.
+ */
+#define FIELD(name) (1 + offsetof(struct td_tunnel_stats, name) / sizeof(uint64_t))
+static const uint8_t stats_fields[] = {
+	[L2TP_ATTR_TX_PACKETS] = FIELD(tx_packets), [L2TP_ATTR_TX_BYTES] = FIELD(tx_bytes),
+	[L2TP_ATTR_TX_ERRORS] = FIELD(tx_errors),   [L2TP_ATTR_RX_PACKETS] = FIELD(rx_packets),
+	[L2TP_ATTR_RX_BYTES] = FIELD(rx_bytes),     [L2TP_ATTR_RX_ERRORS] = FIELD(rx_errors),
+};
 
 static int stats_attribute(const struct nlattr *attr, void *stats)
 {
-	uint64_t *field = stats_field(stats, mnl_attr_get_type(attr));
+	const uint16_t type = mnl_attr_get_type(attr);
 
-	if (field) {
-		if (mnl_attr_validate(attr, MNL_TYPE_U64) < 0)
-			return MNL_CB_ERROR;
-		*field = mnl_attr_get_u64(attr);
-	}
+	if (type >= sizeof(stats_fields) || stats_fields[type] == 0)
+		return MNL_CB_OK;
+	if (mnl_attr_validate(attr, MNL_TYPE_U64) < 0)
+		return MNL_CB_ERROR;
+	((uint64_t *)stats)[stats_fields[type] - 1] = mnl_attr_get_u64(attr);
 	return MNL_CB_OK;
 }
 
@@ -156,16 +145,19 @@ int td_l2tp_parse_session(const struct nlmsghdr *nlh, void *ctx)
 	return more;
 }
 
+static int transact(struct td_l2tp *l2tp, struct nlmsghdr *request)
+{
+	return td_netlink_transact(&l2tp->netlink, request, NULL, NULL);
+}
+
 int td_l2tp_open(struct td_l2tp *l2tp)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
-	int err;
+	int err = td_netlink_open(&l2tp->netlink, NETLINK_GENERIC);
 
-	l2tp->family = 0;
-	err = td_netlink_open(&l2tp->netlink, NETLINK_GENERIC);
 	if (err < 0)
 		return err;
-	err = td_netlink_transact(&l2tp->netlink, td_l2tp_build_get_family(buf),
+	l2tp->family = 0;
+	err = td_netlink_transact(&l2tp->netlink, td_l2tp_build_get_family(l2tp->request),
 				  td_l2tp_parse_family, &l2tp->family);
 	if (err == 0 && l2tp->family == 0)
 		err = -ENOENT;
@@ -181,44 +173,29 @@ void td_l2tp_close(struct td_l2tp *l2tp)
 
 int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_session_info *info, int fd)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
-
-	return td_netlink_transact(&l2tp->netlink,
-				   td_l2tp_build_tunnel_create(buf, l2tp->family, info, fd), NULL,
-				   NULL);
+	return transact(l2tp, td_l2tp_build_tunnel_create(l2tp->request, l2tp->family, info, fd));
 }
 
 int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_session_info *info)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
-
-	return td_netlink_transact(
-		&l2tp->netlink, td_l2tp_build_session_create(buf, l2tp->family, info), NULL, NULL);
+	return transact(l2tp, td_l2tp_build_session_create(l2tp->request, l2tp->family, info));
 }
 
 int td_l2tp_tunnel_delete(struct td_l2tp *l2tp, uint32_t tunnel_id)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
-
-	return td_netlink_transact(&l2tp->netlink,
-				   td_l2tp_build_tunnel_delete(buf, l2tp->family, tunnel_id), NULL,
-				   NULL);
+	return transact(l2tp, td_l2tp_build_tunnel_delete(l2tp->request, l2tp->family, tunnel_id));
 }
 
 int td_l2tp_tunnel_get(struct td_l2tp *l2tp, uint32_t tunnel_id)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
-
-	return td_netlink_transact(
-		&l2tp->netlink, td_l2tp_build_tunnel_get(buf, l2tp->family, tunnel_id), NULL, NULL);
+	return transact(l2tp, td_l2tp_build_tunnel_get(l2tp->request, l2tp->family, tunnel_id));
 }
 
 int td_l2tp_session_stats(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t session_id,
 			  struct td_tunnel_stats *stats)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
-
 	return td_netlink_transact(
-		&l2tp->netlink, td_l2tp_build_session_get(buf, l2tp->family, tunnel_id, session_id),
+		&l2tp->netlink,
+		td_l2tp_build_session_get(l2tp->request, l2tp->family, tunnel_id, session_id),
 		td_l2tp_parse_session, stats);
 }

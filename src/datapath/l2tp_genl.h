@@ -24,6 +24,7 @@ struct td_tunnel_stats;
 struct td_l2tp {
 	struct td_netlink netlink;
 	uint16_t family;
+	_Alignas(struct nlmsghdr) char request[TD_NETLINK_REQUEST];
 };
 
 /* Has the kernel load its module. -ENOENT: it has none. */

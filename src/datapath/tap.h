@@ -9,33 +9,28 @@
 #include <sys/epoll.h>
 
 #include "base/index.h"
+#include "datapath/backend.h"
 #include "datapath/flow_hash.h"
-#include "datapath/ports.h"
-#include "sys/rtnl.h"
 
 /* Frames from one TAP in its turn, and TAPs in one iteration of the loop. */
 #define TD_TAP_FRAMES 8
 #define TD_TAP_TURNS  32
 
 struct td_tap_tunnel {
-	struct td_handle handle; /* none: the place is free */
-	int fd;                  /* of the TAP; -1: it was deleted by another hand */
-	uint32_t hash;           /* of flow */
-	struct td_port *port;    /* NULL: that socket is closed */
+	struct td_tunnel base;
+	int fd;        /* of the TAP; -1: it was deleted by another hand */
+	uint32_t hash; /* of flow */
 	struct td_flow flow;
 	uint32_t session_id, peer_session_id;
 	struct td_tunnel_stats stats;
 };
 
-struct td_datapath {
-	struct td_ports ports;
+struct td_tap {
+	struct td_datapath dp;
 	struct td_watch watch; /* of the epoll instance that has all TAPs */
-	struct td_rtnl rtnl;
 	struct td_flow_key key;
 	struct td_index flows;
 	struct td_index_cell *cells;
-	struct td_tap_tunnel *tunnels;
-	uint32_t max_tunnels;
 	/* Whose turn it is: TAPs that are readable, and how far we are with them. */
 	struct epoll_event turns[TD_TAP_TURNS];
 	int turn_count, turn;
@@ -47,18 +42,16 @@ struct td_datapath {
 };
 
 /* tap.c */
-struct td_tap_tunnel *td_tap_find(const struct td_datapath *dp, const struct td_flow *flow);
-struct td_tap_tunnel *td_tap_get(const struct td_datapath *dp, struct td_handle handle);
+struct td_tap_tunnel *td_tap_find(const struct td_tap *tap, const struct td_flow *flow);
 /* The interface is gone; tells the host. */
-void td_tap_lost(struct td_datapath *dp, struct td_tap_tunnel *t);
+void td_tap_lost(struct td_tap *tap, struct td_tap_tunnel *t);
 
 /* tap_io.c */
-int td_tap_watch(struct td_datapath *dp, const struct td_tap_tunnel *t)
+int td_tap_watch(struct td_tap *tap, const struct td_tap_tunnel *t)
 	__attribute__((warn_unused_result));
 void td_tap_ready(struct td_watch *watch, uint32_t events);
-void td_tap_data(struct td_ports *ports, const struct td_datagram *datagram);
-void td_tap_pause(struct td_ports *ports);
-void td_tap_resume(struct td_ports *ports);
+void td_tap_data(struct td_datapath *dp, const struct td_datagram *datagram);
+void td_tap_resume(struct td_datapath *dp);
 
 /* tap_dev.c: a TAP's descriptor, or -errno; -EEXIST: there is an interface of that name. */
 int td_tap_device_open(const char *ifname) __attribute__((warn_unused_result));

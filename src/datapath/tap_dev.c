@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if.h>
 #include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -48,7 +48,6 @@ int td_tap_device_name(int fd, char ifname[static TD_IFNAME_SIZE])
 	if ((request.ifr_flags & (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)) != (IFF_TAP | IFF_NO_PI))
 		return -EINVAL;
 	memcpy(ifname, request.ifr_name, TD_IFNAME_SIZE);
-	ifname[TD_IFNAME_SIZE - 1] = '\0';
 	return 0;
 }
 

@@ -17,24 +17,25 @@
 
 #include "datapath/tap.h"
 
-int td_tap_watch(struct td_datapath *dp, const struct td_tap_tunnel *t)
+int td_tap_watch(struct td_tap *tap, const struct td_tap_tunnel *t)
 {
+	const struct td_handle handle = t->base.handle;
 	struct epoll_event event = {
 		.events = EPOLLIN,
-		.data.u64 = (uint64_t)t->handle.generation << 32 | t->handle.index,
+		.data.u64 = (uint64_t)handle.generation << 32 | handle.index,
 	};
 
-	return epoll_ctl(dp->watch.fd, EPOLL_CTL_ADD, t->fd, &event) < 0 ? -errno : 0;
+	return epoll_ctl(tap->watch.fd, EPOLL_CTL_ADD, t->fd, &event) < 0 ? -errno : 0;
 }
 
 /* The tunnel of a turn; NULL when it is gone since the turn was given. */
-static struct td_tap_tunnel *owner(const struct td_datapath *dp, const struct epoll_event *turn)
+static struct td_tap_tunnel *owner(const struct td_tap *tap, const struct epoll_event *turn)
 {
 	const struct td_handle handle = {
 		.index = (uint32_t)turn->data.u64,
 		.generation = (uint32_t)(turn->data.u64 >> 32),
 	};
-	struct td_tap_tunnel *t = td_tap_get(dp, handle);
+	struct td_tap_tunnel *t = (struct td_tap_tunnel *)td_backend_get(&tap->dp, handle);
 
 	return t && t->fd >= 0 ? t : NULL;
 }
@@ -42,8 +43,10 @@ static struct td_tap_tunnel *owner(const struct td_datapath *dp, const struct ep
 /* Returns -EAGAIN when the socket is full; anything else is done with, sent or lost. */
 static int send_packet(struct td_tap_tunnel *t, const uint8_t *packet, size_t size)
 {
-	int err = t->port ? td_port_send(t->port, &t->flow, packet, size) : -ENOTCONN;
+	int err = -ENOTCONN;
 
+	if (t->base.port)
+		err = td_port_send(t->base.port, &t->flow, packet, size);
 	if (err == 0) {
 		t->stats.tx_packets++;
 		t->stats.tx_bytes += size - TD_L2TP_HEADER;
@@ -53,7 +56,7 @@ static int send_packet(struct td_tap_tunnel *t, const uint8_t *packet, size_t si
 	return err;
 }
 
-static int forward(struct td_datapath *dp, struct td_tap_tunnel *t, size_t frame_bytes)
+static int forward(struct td_tap *tap, struct td_tap_tunnel *t, size_t frame_bytes)
 {
 	const size_t size = TD_L2TP_HEADER + frame_bytes;
 	int err;
@@ -62,34 +65,34 @@ static int forward(struct td_datapath *dp, struct td_tap_tunnel *t, size_t frame
 		t->stats.tx_errors++;
 		return 0;
 	}
-	td_l2tp_put(dp->packet, t->peer_session_id);
-	err = send_packet(t, dp->packet, size);
+	td_l2tp_put(tap->packet, t->peer_session_id);
+	err = send_packet(t, tap->packet, size);
 	if (err == -EAGAIN) {
-		dp->held_by = t->handle;
-		dp->held_bytes = size;
+		tap->held_by = t->base.handle;
+		tap->held_bytes = size;
 	}
 	return err;
 }
 
 /* Returns -EAGAIN when the socket is full. */
-static int serve(struct td_datapath *dp, struct td_tap_tunnel *t, uint32_t events)
+static int serve(struct td_tap *tap, struct td_tap_tunnel *t, uint32_t events)
 {
 	if (events & (EPOLLERR | EPOLLHUP)) {
-		td_tap_lost(dp, t);
+		td_tap_lost(tap, t);
 		return 0;
 	}
-	while (dp->frames < TD_TAP_FRAMES) {
-		ssize_t got = read(t->fd, dp->packet + TD_L2TP_HEADER,
-				   sizeof(dp->packet) - TD_L2TP_HEADER);
+	while (tap->frames < TD_TAP_FRAMES) {
+		ssize_t got = read(t->fd, tap->packet + TD_L2TP_HEADER,
+				   sizeof(tap->packet) - TD_L2TP_HEADER);
 
 		if (got < 0) {
 			/* Whatever else it says would be said for ever. */
 			if (errno != EAGAIN && errno != EINTR)
-				td_tap_lost(dp, t);
+				td_tap_lost(tap, t);
 			return 0;
 		}
-		dp->frames++;
-		if (forward(dp, t, (size_t)got) == -EAGAIN)
+		tap->frames++;
+		if (forward(tap, t, (size_t)got) == -EAGAIN)
 			return -EAGAIN;
 	}
 	return 0;
@@ -97,64 +100,55 @@ static int serve(struct td_datapath *dp, struct td_tap_tunnel *t, uint32_t event
 
 void td_tap_ready(struct td_watch *watch, uint32_t events)
 {
-	struct td_datapath *dp =
-		(struct td_datapath *)((char *)watch - offsetof(struct td_datapath, watch));
+	struct td_tap *tap = (struct td_tap *)((char *)watch - offsetof(struct td_tap, watch));
 
 	(void)events;
 	/* The loop may have fetched this event before the socket was full. */
-	if (dp->ports.full > 0)
+	if (tap->dp.full > 0)
 		return;
-	if (dp->turn >= dp->turn_count) {
-		dp->turn_count = epoll_wait(watch->fd, dp->turns, TD_TAP_TURNS, 0);
-		dp->turn = 0;
+	if (tap->turn >= tap->turn_count) {
+		tap->turn_count = epoll_wait(watch->fd, tap->turns, TD_TAP_TURNS, 0);
+		tap->turn = 0;
 	}
-	for (; dp->turn < dp->turn_count; dp->turn++) {
-		const struct epoll_event *turn = &dp->turns[dp->turn];
-		struct td_tap_tunnel *t = owner(dp, turn);
+	for (; tap->turn < tap->turn_count; tap->turn++) {
+		const struct epoll_event *turn = &tap->turns[tap->turn];
+		struct td_tap_tunnel *t = owner(tap, turn);
 
-		if (t && serve(dp, t, turn->events) == -EAGAIN)
+		if (t && serve(tap, t, turn->events) == -EAGAIN)
 			return;
-		dp->frames = 0;
+		tap->frames = 0;
 	}
 }
 
-void td_tap_pause(struct td_ports *ports)
+void td_tap_resume(struct td_datapath *dp)
 {
-	struct td_datapath *dp = (struct td_datapath *)ports;
+	struct td_tap *tap = (struct td_tap *)dp;
+	struct td_tap_tunnel *t = (struct td_tap_tunnel *)td_backend_get(dp, tap->held_by);
 
-	(void)!td_loop_change(ports->loop, &dp->watch, 0);
-}
-
-void td_tap_resume(struct td_ports *ports)
-{
-	struct td_datapath *dp = (struct td_datapath *)ports;
-	struct td_tap_tunnel *t = td_tap_get(dp, dp->held_by);
-
-	if (t && send_packet(t, dp->packet, dp->held_bytes) == -EAGAIN)
+	if (t && send_packet(t, tap->packet, tap->held_bytes) == -EAGAIN)
 		return;
-	dp->held_by = TD_NO_HANDLE;
-	(void)!td_loop_change(ports->loop, &dp->watch, EPOLLIN);
+	tap->held_by = TD_NO_HANDLE;
+	(void)!td_loop_change(dp->loop, &tap->watch, EPOLLIN);
 }
 
-void td_tap_data(struct td_ports *ports, const struct td_datagram *datagram)
+void td_tap_data(struct td_datapath *dp, const struct td_datagram *datagram)
 {
-	struct td_datapath *dp = (struct td_datapath *)ports;
 	uint32_t session_id;
 	size_t header = td_l2tp_parse(datagram->bytes, datagram->size, &session_id);
 	struct td_tap_tunnel *t;
 	ssize_t written;
 
 	if (header == 0) {
-		ports->counters.rx_malformed++;
+		dp->counters.rx_malformed++;
 		return;
 	}
-	t = td_tap_find(dp, &datagram->flow);
+	t = td_tap_find((struct td_tap *)dp, &datagram->flow);
 	if (!t) {
-		ports->counters.rx_unknown_flow++;
+		dp->counters.rx_unknown_flow++;
 		return;
 	}
 	if (session_id != t->session_id) {
-		ports->counters.rx_bad_session++;
+		dp->counters.rx_bad_session++;
 		return;
 	}
 	/* It fails when the interface is down, or full: the frame is lost, as on any wire. */

@@ -226,6 +226,17 @@ int td_udp_connect_from(struct td_udp *udp, struct td_udp *listener, const struc
 	return close_on_error(udp, err);
 }
 
+int td_udp_move(struct td_udp *udp, const struct td_flow *flow)
+{
+	int err = -EADDRNOTAVAIL;
+
+	if (td_addr_equal(&udp->local, &flow->local))
+		err = connect_to(udp->fd, &flow->peer);
+	if (err == 0)
+		udp->peer = flow->peer;
+	return err;
+}
+
 int td_udp_from_fd(struct td_udp *udp, int fd)
 {
 	*udp = (struct td_udp){ .fd = fd };

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #include "datapath/datapath.h"
-#include "datapath/ports.h"
+#include "datapath/backend.h"
 
 unsigned if_nametoindex(const char *name); /* <net/if.h> and <linux/if.h> do not go together */
 
