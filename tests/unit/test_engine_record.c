@@ -339,6 +339,27 @@ static void test_damaged_records_of_every_state(void **state)
 	}
 }
 
+/* A hook that its state does not have to run, and a UUID that must not reach a script. */
+static void test_impossible_records(void **state)
+{
+	struct world *w = *state;
+	struct client c = client_number(0);
+	uint8_t record[TD_RECORD_MAX];
+	struct td_engine *e = fresh(w);
+	size_t size;
+
+	assert_true(client_join(w, &c));
+	size = export(w, &c, record);
+	record[size - c.uuid_len - 2] = HOOK(TD_HOOK_DOWN);
+	assert_int_equal(adopt(e, w, record, size), -EINVAL);
+	record[size - c.uuid_len - 2] = HOOK(TD_HOOK_UP);
+	record[size - 1] = '$';
+	assert_int_equal(adopt(e, w, record, size), -EINVAL);
+	record[size - 1] = 'x';
+	assert_int_equal(adopt(e, w, record, size), 0);
+	free(e);
+}
+
 static void test_unknown_version(void **state)
 {
 	struct world *w = *state;
@@ -418,6 +439,7 @@ int main(void)
 		TEST(test_no_slot_twice),
 		TEST(test_other_configuration),
 		TEST(test_damaged_records_of_every_state),
+		TEST(test_impossible_records),
 		TEST(test_unknown_version),
 		TEST(test_adopted_slots_are_freed_and_used_again),
 		TEST(test_an_adopted_slot_is_not_taken_before_it_is_free),

@@ -166,6 +166,28 @@ static void test_hanging_pre_down_at_shutdown(void **state)
 	world_end(&w);
 }
 
+/* Hooks that began before are held to the deadline as well. */
+static void test_hooks_that_already_run(void **state)
+{
+	struct client a = client_number(0), b = client_number(1);
+	struct world w;
+
+	(void)state;
+	open_world(&w, 4, TUNNEL_HOOKS);
+	assert_true(client_join(&w, &a) && client_join(&w, &b));
+	w.hook[TD_HOOK_DOWN].delay_us = HOLD;
+	client_send_type(&w, &a, TD_MSG_ERROR);
+	w.hook[TD_HOOK_PRE_DOWN].delay_us = HOLD;
+	client_send_type(&w, &b, TD_MSG_ERROR);
+	world_shutdown(&w, TD_SECONDS(3));
+	world_pass(&w, TD_SECONDS(3) - 1);
+	assert_int_equal(td_engine_tunnels(w.e), 2);
+	world_pass(&w, 1);
+	assert_nothing_is_left(&w);
+	assert_int_equal(td_engine_counters(w.e)->hooks_skipped, 3);
+	world_end(&w);
+}
+
 /* The interface is gone only when the deadline has passed: down is not begun any more. */
 static void test_no_hook_after_the_deadline(void **state)
 {
@@ -281,6 +303,7 @@ int main(void)
 		cmocka_unit_test(test_applicants_are_dropped),
 		cmocka_unit_test(test_hooks_share_one_deadline),
 		cmocka_unit_test(test_hanging_pre_down_at_shutdown),
+		cmocka_unit_test(test_hooks_that_already_run),
 		cmocka_unit_test(test_no_hook_after_the_deadline),
 		cmocka_unit_test(test_no_time_at_all),
 		cmocka_unit_test(test_from_every_state),
