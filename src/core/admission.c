@@ -115,13 +115,13 @@ struct applicant *td_admission_find(const struct td_engine *e, const struct td_f
 	return NULL;
 }
 
+/* There is always a place to be considered in; see keep_a_place(). */
 static struct applicant *take_applicant(struct td_engine *e, const struct td_flow *flow,
 					struct td_time now)
 {
 	struct applicant *a;
 
-	if (e->free_applicants == SLOT_NONE)
-		return NULL;
+	td_assert(e->free_applicants != SLOT_NONE);
 	a = &e->applicants[e->free_applicants];
 	e->free_applicants = a->after;
 	a->flow = *flow;
@@ -192,6 +192,19 @@ void td_admission_drop(struct td_engine *e, struct applicant *a)
 	/* It may still be in the lists of those that send or act: they pass over WAIT_NOTHING. */
 	a->after = e->free_applicants;
 	e->free_applicants = number_of(e, a);
+}
+
+/* The last place is not for waiting: whoever can have a tunnel at once is not to be kept out by any
+ * number of those who cannot. */
+static void keep_a_place(struct td_engine *e, struct applicant *a)
+{
+	if (a->wait == WAIT_NOTHING)
+		return;
+	e->counters.parked++;
+	if (e->free_applicants == SLOT_NONE) {
+		e->counters.parked_overflow++;
+		td_admission_drop(e, a);
+	}
 }
 
 static void refuse_late(struct td_engine *e, struct applicant *a)
@@ -287,30 +300,27 @@ void td_admission_prepare(struct td_engine *e, const struct td_flow *flow, const
 	if (a)
 		td_admission_drop(e, a); /* started anew behind the same port */
 	a = take_applicant(e, flow, now);
-	if (!a) {
-		e->counters.parked_overflow++;
-		return;
-	}
 	fill_in(a, msg);
 	a->heard_at = now;
 	consider(e, a, now);
-	if (a->wait != WAIT_NOTHING)
-		e->counters.parked++;
+	keep_a_place(e, a);
 }
 
 void td_admission_refuse(struct td_engine *e, const struct session *s, struct td_time now)
 {
-	/* Nobody applies on the flow of a session that is being made. */
-	struct applicant *a = e->stopping ? NULL : take_applicant(e, &s->info.flow, now);
+	struct applicant *a;
 
-	if (!a)
+	if (e->stopping)
 		return;
+	/* Nobody applies yet on the flow of a session that is being made. */
+	a = take_applicant(e, &s->info.flow, now);
 	a->uuid_len = s->info.uuid_len;
 	memcpy(a->uuid, s->info.uuid, sizeof(a->uuid));
 	a->tunnel_id = s->asked_tunnel_id;
 	a->features = s->asked_features;
 	a->heard_at = s->heard_at;
 	refuse_late(e, a);
+	keep_a_place(e, a);
 }
 
 void td_admission_released(struct td_engine *e, const struct td_flow *flow, struct td_time now)

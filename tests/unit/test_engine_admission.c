@@ -377,15 +377,35 @@ static void test_no_place_to_wait(void **state)
 
 	(void)state;
 	open_world(&w, 4, rate);
-	for (unsigned n = 0; n < 1 + 64 + 10; n++) {
+	for (unsigned n = 0; n < 1 + 63 + 10; n++) {
 		struct client c = client_number(n);
 
 		client_join(&w, &c);
 	}
-	assert_int_equal(check_applicants(w.e), 64);
+	assert_int_equal(check_applicants(w.e), 63);
 	assert_int_equal(td_engine_counters(w.e)->parked_overflow, 10);
 	world_pass(&w, TD_SECONDS(21));
 	assert_int_equal(check_applicants(w.e), 0);
+	world_end(&w);
+}
+
+/* Whoever need not wait needs no place to. */
+static void test_waiting_ones_do_not_lock_out_the_others(void **state)
+{
+	struct client good = client_number(1000);
+	struct world w;
+
+	(void)state;
+	open_world(&w, 4, NO_LIMIT);
+	assert_true(client_greet(&w, &good));
+	for (unsigned n = 0; n < 100; n++) {
+		struct client bad = client_number(n);
+
+		client_rename(&bad, "-");
+		client_join(&w, &bad);
+	}
+	assert_true(td_engine_counters(w.e)->parked_overflow > 0);
+	assert_true(client_join(&w, &good));
 	world_end(&w);
 }
 
@@ -448,6 +468,7 @@ int main(void)
 		cmocka_unit_test(test_who_is_silent_is_not_refused),
 		cmocka_unit_test(test_another_wish_on_the_same_flow_counts_anew),
 		cmocka_unit_test(test_no_place_to_wait),
+		cmocka_unit_test(test_waiting_ones_do_not_lock_out_the_others),
 		cmocka_unit_test(test_a_refusal_waits_for_the_socket),
 		cmocka_unit_test(test_many_addresses_share_the_table),
 	};
