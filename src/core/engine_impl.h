@@ -99,8 +99,9 @@ struct session {
 	enum td_hook hook_running;
 	uint8_t hooks_due; /* set of 1u << enum td_hook */
 
-	struct td_time until;    /* limit of the state; TD_NEVER in UP */
-	struct td_time retry_at; /* DESTROYING: try again */
+	struct td_time until;     /* limit of the state; TD_NEVER in UP */
+	struct td_time retry_at;  /* try the data path again */
+	struct td_bucket changes; /* of the interface, that the client asked for */
 	struct td_time heard_at;
 	struct td_time keepalive_at;
 	struct td_time search_at;    /* first PMTU search */

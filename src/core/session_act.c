@@ -10,6 +10,10 @@
 #define DESTROY_TRIES 3
 #define DESTROY_PAUSE TD_SECONDS(1)
 
+/* Of MTU and rate limit, per session: each costs a netlink request and perhaps a hook, and the
+ * client asks for it with a single datagram. */
+static const struct td_rate change_rate = { TD_SECONDS(1), 8 };
+
 static uint32_t next_sequence(struct session *s)
 {
 	if (++s->sequence == 0) /* which means none */
@@ -17,7 +21,36 @@ static uint32_t next_sequence(struct session *s)
 	return s->sequence;
 }
 
-static bool path_action(struct session *s, struct td_action *action)
+/* Is there a change to make to the interface, and not one too many? */
+static bool may_change(struct td_engine *e, struct session *s, struct td_time now)
+{
+	const struct td_time ready = td_bucket_ready(&s->changes, &change_rate);
+
+	if (s->mtu_wanted == s->info.mtu && s->rate_wanted == s->rate_asked)
+		return false;
+	if (!td_time_reached(ready, now)) {
+		s->retry_at = ready;
+		td_session_rearm(e, s);
+		return false;
+	}
+	td_bucket_take(&s->changes, &change_rate, now);
+	return true;
+}
+
+static void change_interface(struct session *s, struct td_action *action)
+{
+	if (s->mtu_wanted != s->info.mtu) {
+		action->kind = TD_ACTION_SET_MTU;
+		s->info.mtu = s->mtu_wanted;
+	} else {
+		action->kind = TD_ACTION_SET_RATE;
+		s->rate_asked = action->rate_kbps = s->rate_wanted;
+	}
+	s->notes |= NOTE_CHANGED;
+}
+
+static bool path_action(struct td_engine *e, struct session *s, struct td_action *action,
+			struct td_time now)
 {
 	if (s->path_sequence != 0 || s->path_begun)
 		return false;
@@ -27,15 +60,9 @@ static bool path_action(struct session *s, struct td_action *action)
 		s->path_begun = true;
 		break;
 	case SESSION_UP:
-		if (s->mtu_wanted != s->info.mtu) {
-			action->kind = TD_ACTION_SET_MTU;
-			s->info.mtu = s->mtu_wanted;
-		} else if (s->rate_wanted != s->rate_asked) {
-			action->kind = TD_ACTION_SET_RATE;
-			s->rate_asked = action->rate_kbps = s->rate_wanted;
-		} else {
+		if (!may_change(e, s, now))
 			return false;
-		}
+		change_interface(s, action);
 		break;
 	case SESSION_DESTROYING:
 		action->kind = TD_ACTION_DESTROY;
@@ -128,7 +155,8 @@ bool td_session_action(struct td_engine *e, struct session *s, struct td_action 
 	action->session = &s->info;
 	/* Notes before hooks: whoever keeps the records knows that the interface is gone before the down
 	 * hook runs. */
-	return path_action(s, action) || note_action(e, s, action) || hook_action(s, action, now);
+	return path_action(e, s, action, now) || note_action(e, s, action) ||
+	       hook_action(s, action, now);
 }
 
 static void mtu_is_set(struct td_engine *e, struct session *s, int err)

@@ -31,7 +31,7 @@ static void rx_reliable(struct td_engine *e, struct session *s, const struct td_
 		answer.sequence = msg->limit.sequence;
 		if (msg->limit.bandwidth && s->rate_wanted != msg->limit.rate_kbps) {
 			s->rate_wanted = msg->limit.rate_kbps;
-			td_session_note(e, s, NOTE_CHANGED);
+			td_session_act(e, s);
 		}
 	}
 	td_engine_reply(e, &s->info.flow, td_session_handle(e, s), &answer);

@@ -368,6 +368,29 @@ static void test_changes_while_one_is_being_set_are_one(void **state)
 	world_end(&w);
 }
 
+/* Netlink requests and hooks cost more than the datagrams that ask for them. */
+static void test_a_client_that_changes_its_mind_all_the_time(void **state)
+{
+	struct client c = client_number(0);
+	struct world w;
+
+	(void)state;
+	open_world(&w, 0);
+	assert_true(client_join(&w, &c));
+	for (uint16_t n = 0; n < 1000; n++) {
+		notify(&w, &c, n % 2 ? 1400 : 1300);
+		client_send_limit(&w, &c, n, n);
+		assert_int_equal(acknowledged(&w, &c, n), 1);
+		world_pass(&w, TD_MS(10));
+	}
+	assert_in_range(world_count(&w, TD_ACTION_SET_MTU, ANY_HOOK), 2, 20);
+	assert_in_range(world_count(&w, TD_ACTION_SET_RATE, ANY_HOOK), 2, 20);
+	world_pass(&w, TD_SECONDS(2));
+	assert_int_equal(mtu_of(&w, &c), 1400);
+	assert_int_equal(world_last(&w, TD_ACTION_SET_RATE, ANY_HOOK)->action.rate_kbps, 999);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -384,6 +407,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_known_is_the_default),
 		cmocka_unit_test(test_forged_acknowledgements_count_nothing),
 		cmocka_unit_test(test_changes_while_one_is_being_set_are_one),
+		cmocka_unit_test(test_a_client_that_changes_its_mind_all_the_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
