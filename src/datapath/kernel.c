@@ -26,6 +26,8 @@
 #include <net/if.h>
 #include <unistd.h>
 
+#include "base/build.h"
+
 /* Thousands of interfaces that are ports of a bridge can take the kernel a minute. */
 #define LEAVE_LIMIT TD_SECONDS(60)
 
@@ -80,7 +82,7 @@ static int attach(struct td_kernel *k, struct td_kernel_tunnel *t, const struct 
 	socklen_t size = sizeof(device);
 	int err;
 
-	if (udp->connected) {
+	if (!TD_WITH_BROKER || udp->connected) {
 		t->base.port = td_ports_of(&k->dp, udp);
 		return t->base.port ? only_control(udp->fd) : -ENOTCONN;
 	}
@@ -384,12 +386,12 @@ const struct td_datapath_ops td_datapath_kernel = {
 	.listen = td_ports_listen,
 	.forget = td_ports_forget,
 	.create = kernel_create,
-	.adopt = kernel_adopt,
+	.adopt = TD_FOR_BROKER(kernel_adopt),
 	.set_mtu = td_backend_set_mtu,
-	.set_peer = kernel_set_peer,
+	.set_peer = TD_FOR_BROKER(kernel_set_peer),
 	.destroy = kernel_destroy,
 	.send = td_backend_send,
-	.keep_fd = kernel_keep_fd,
-	.stats = kernel_stats,
-	.counters = td_backend_counters,
+	.keep_fd = TD_FOR_BROKER(kernel_keep_fd),
+	.stats = TD_FOR_BROKER(kernel_stats),
+	.counters = TD_FOR_BROKER(td_backend_counters),
 };

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "base/build.h"
 #include "core/msg.h"
 #include "datapath/backend.h"
 #include "sys/log.h"
@@ -150,6 +151,8 @@ struct td_port *td_ports_find(const struct td_datapath *dp, const struct td_flow
 		const struct td_udp *udp = port->udp;
 		struct td_addr local = udp->local;
 
+		if (!TD_WITH_BROKER)
+			return port;
 		if (udp->wildcard)
 			memcpy(local.ip, flow->local.ip, sizeof(local.ip));
 		local.scope = flow->local.scope;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/build.h"
 #include "sys/entropy.h"
 
 static struct td_tap_tunnel *tunnel_at(const struct td_tap *tap, uint32_t number)
@@ -34,8 +35,11 @@ static uint32_t hash_of(const struct td_tap *tap, const struct td_flow *flow)
 
 struct td_tap_tunnel *td_tap_find(const struct td_tap *tap, const struct td_flow *flow)
 {
-	struct td_index_pos pos = td_index_find(&tap->flows, hash_of(tap, flow));
+	struct td_index_pos pos;
 
+	if (!TD_WITH_BROKER)
+		return tunnel_at(tap, 0)->base.handle.generation != 0 ? tunnel_at(tap, 0) : NULL;
+	pos = td_index_find(&tap->flows, hash_of(tap, flow));
 	for (; pos.number != TD_INDEX_NONE; pos = td_index_next(&tap->flows, pos)) {
 		struct td_tap_tunnel *t = tunnel_at(tap, pos.number);
 
@@ -65,13 +69,16 @@ void td_tap_lost(struct td_tap *tap, struct td_tap_tunnel *t)
 static void set_flow(struct td_tap *tap, struct td_tap_tunnel *t, const struct td_flow *flow)
 {
 	t->flow = *flow;
+	if (!TD_WITH_BROKER)
+		return;
 	t->hash = hash_of(tap, flow);
 	td_index_add(&tap->flows, t->hash, t->base.handle.index);
 }
 
 static void clear_flow(struct td_tap *tap, const struct td_tap_tunnel *t)
 {
-	td_index_remove(&tap->flows, t->hash, t->base.handle.index);
+	if (TD_WITH_BROKER)
+		td_index_remove(&tap->flows, t->hash, t->base.handle.index);
 }
 
 static void tunnel_remove(struct td_tap *tap, struct td_tap_tunnel *t)
@@ -207,16 +214,21 @@ static void tap_close(struct td_datapath *dp)
 	td_backend_free(dp);
 }
 
-static int open_tap(struct td_tap *tap)
+static int make_index(struct td_tap *tap)
 {
 	const uint32_t cells = td_index_cells(tap->dp.max_tunnels);
-	int err;
 
 	tap->cells = calloc(cells, sizeof(*tap->cells));
 	if (!tap->cells)
 		return -ENOMEM;
 	td_index_init(&tap->flows, tap->cells, cells);
-	err = td_entropy_get(&tap->key, sizeof(tap->key));
+	return td_entropy_get(&tap->key, sizeof(tap->key));
+}
+
+static int open_tap(struct td_tap *tap)
+{
+	int err = TD_WITH_BROKER ? make_index(tap) : 0;
+
 	if (err < 0)
 		return err;
 	tap->watch.fd = epoll_create1(EPOLL_CLOEXEC);
@@ -251,12 +263,12 @@ const struct td_datapath_ops td_datapath_tap = {
 	.listen = td_ports_listen,
 	.forget = td_ports_forget,
 	.create = tap_create,
-	.adopt = tunnel_add,
+	.adopt = TD_FOR_BROKER(tunnel_add),
 	.set_mtu = td_backend_set_mtu,
-	.set_peer = tap_set_peer,
+	.set_peer = TD_FOR_BROKER(tap_set_peer),
 	.destroy = tap_destroy,
 	.send = td_backend_send,
-	.keep_fd = tap_keep_fd,
-	.stats = tap_stats,
-	.counters = td_backend_counters,
+	.keep_fd = TD_FOR_BROKER(tap_keep_fd),
+	.stats = TD_FOR_BROKER(tap_stats),
+	.counters = TD_FOR_BROKER(td_backend_counters),
 };

@@ -82,11 +82,11 @@ _Noreturn static void run_child(int output, const char *host, const char *servic
 	_exit(written < 0);
 }
 
-static void finish(struct td_resolve *resolve, const struct answer *answer)
+static void finish(struct td_resolve *resolve, const struct td_addr *addrs, unsigned count)
 {
 	resolve->deadline = TD_NEVER;
 	close(resolve->answer);
-	resolve->resolved(resolve, answer->addrs, answer->count);
+	resolve->resolved(resolve, addrs, count);
 }
 
 static void child_ended(struct td_child *child, int status)
@@ -97,7 +97,7 @@ static void child_ended(struct td_child *child, int status)
 
 	if (status == 0 && size > 0)
 		answer.count = (unsigned)((size_t)size / sizeof(answer.addrs[0]));
-	finish(resolve, &answer);
+	finish(resolve, answer.addrs, answer.count);
 }
 
 static int start_child(struct td_resolve *resolve, const char *host, const char *service)
@@ -157,12 +157,10 @@ struct td_time td_resolve_deadline(const struct td_resolve *resolve)
 
 void td_resolve_tick(struct td_resolve *resolve, struct td_time now)
 {
-	static const struct answer nothing;
-
 	if (!td_time_reached(td_resolve_deadline(resolve), now))
 		return;
 	td_child_kill(&resolve->child);
-	finish(resolve, &nothing);
+	finish(resolve, NULL, 0);
 }
 
 static bool port_possible(const char *service)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/build.h"
 #include "sys/udp.h"
 
 #define BATCH         32
@@ -293,7 +294,7 @@ void td_udp_address(struct msghdr *msg, struct td_udp_room *room, const struct t
 	msg->msg_namelen = 0;
 	msg->msg_control = NULL;
 	msg->msg_controllen = 0;
-	if (udp->connected)
+	if (!TD_WITH_BROKER || udp->connected)
 		return;
 	msg->msg_name = &room->name;
 	msg->msg_namelen = td_addr_to_sockaddr(&flow->peer, &room->name);
@@ -322,7 +323,7 @@ void td_udp_flow(struct td_flow *flow, const struct td_udp *udp, struct msghdr *
 {
 	td_addr_from_sockaddr(&flow->peer, msg->msg_name);
 	flow->local = udp->local;
-	if (!udp->wildcard)
+	if (!TD_WITH_BROKER || !udp->wildcard)
 		return;
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg))
 		read_source(&flow->local, cmsg);
