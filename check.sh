@@ -143,7 +143,7 @@ check_cppcheck() {
 run_net() {
 	[ -d tests/net ] || return 0
 	timeout --kill-after=30 1500 env TD_BUILD="$PWD/build-asan" \
-		/usr/bin/python3 -m pytest -p no:cacheprovider -q -n 8 --junit-xml="$results/net.xml" \
+		/usr/bin/python3 -m pytest -p no:cacheprovider -q -n 12 --junit-xml="$results/net.xml" \
 		tests/net "$@"
 }
 

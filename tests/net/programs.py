@@ -136,16 +136,13 @@ def write_config(path, broker=None, log=None, hooks=None):
 
 class Broker(Program):
     def wait_ready(self, timeout=10):
-        wait_until(self.listens, timeout, "the broker listens")
+        """Waits until the worker serves clients; the log must not be below INFO."""
+        wait_until(self.ready, timeout, "the broker is ready")
         return self
 
-    def listens(self):
+    def ready(self):
         assert self.running(), "the broker ended"
-        for table in ("udp", "udp6"):
-            with open(f"/proc/{self.pid}/net/{table}", encoding="ascii") as sockets:
-                if len(sockets.readlines()) > 1:
-                    return bool(self.children())
-        return False
+        return re.search(r"^\S+ ready for \d+ tunnels", self.log(), re.M)
 
     def tunnels(self):
         return self.ns.tunnels()

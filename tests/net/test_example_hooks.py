@@ -142,8 +142,8 @@ def test_block_rate_limited(world, net):
     assert arrived(listener, sender, *everything) == everything
     hook(broker, "block-rate-limited.sh", net + "77", 40000, "uuid", TD_SECONDS=1000)
     assert arrived(listener, sender, *everything) == everything
-    hook(broker, "block-rate-limited.sh", net + "2", 40000, "uuid", TD_SECONDS=1)
-    hook(broker, "block-rate-limited.sh", net + "2", 40000, "uuid", TD_SECONDS=1)
+    hook(broker, "block-rate-limited.sh", net + "2", 40000, "uuid", TD_SECONDS=4)
+    hook(broker, "block-rate-limited.sh", net + "2", 40000, "uuid", TD_SECONDS=4)
     assert arrived(listener, sender, *everything) == [PREPARE, DATA, KEEPALIVE]
     wait_until(lambda: COOKIE in arrived(listener, sender, COOKIE, KEEPALIVE))
 

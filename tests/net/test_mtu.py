@@ -101,6 +101,7 @@ def test_fixed(world, mtu):
     assert hooks.records("session.mtu-changed") == []
 
 
+@pytest.mark.slow
 def test_path_narrows_while_the_tunnel_is_up(world):
     """Found by the confirmation every 60 s, whose losses start a new search."""
     there, here = world.narrow_path(1500)
