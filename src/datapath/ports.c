@@ -67,7 +67,8 @@ static void ready(struct td_watch *watch, uint32_t events)
 	if (events & ~(uint32_t)EPOLLOUT)
 		for (unsigned i = 0; i < READ_ROUNDS && read_batch(port); i++)
 			;
-	if ((events & EPOLLOUT) && dp->reading) {
+	/* Unless the host has closed the port meanwhile. */
+	if ((events & EPOLLOUT) && dp->reading == port) {
 		not_full(port);
 		(void)!td_loop_change(dp->loop, watch, EPOLLIN);
 		dp->host.writable(dp->host.ctx);

@@ -74,6 +74,7 @@ def test_flood_of_the_client_leaves_nothing(world):
 def test_prepare_without_valid_cookie_is_ignored(world):
     there, here = world.pair()
     broker = world.broker(there)
+    broker.wait_log("ready for")
     lines = len(broker.log_lines())
     client = world.closing(FakeClient(here))
     client.cookie = b"12345678"

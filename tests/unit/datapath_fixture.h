@@ -28,8 +28,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "datapath/datapath.h"
 #include "datapath/backend.h"
+#include "datapath/datapath.h"
 
 unsigned if_nametoindex(const char *name); /* <net/if.h> and <linux/if.h> do not go together */
 
