@@ -58,6 +58,7 @@ struct td_datapath_counters {
 
 struct td_datapath; /* each back-end has its own */
 
+/* Those for the broker are NULL in the build of a client alone (base/build.h). */
 struct td_datapath_ops {
 	const char *name; /* "kernel", "tap" */
 
@@ -77,12 +78,12 @@ struct td_datapath_ops {
 	 * socket udp. */
 	void (*create)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 		       const struct td_session_info *info, struct td_udp *udp);
-	/* Takes over what an earlier process made and keep_fd() had kept; owns fd from now on. */
+	/* Broker: takes over what an earlier process made and keep_fd() had kept; owns fd from now on. */
 	int (*adopt)(struct td_datapath *dp, struct td_handle handle,
 		     const struct td_session_info *info, struct td_udp *udp, int fd);
 	void (*set_mtu)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			uint16_t mtu);
-	/* Data goes to, and is accepted from, this flow from now on. */
+	/* Broker: data goes to, and is accepted from, this flow from now on. */
 	void (*set_peer)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			 const struct td_flow *flow);
 	void (*destroy)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence);
@@ -91,11 +92,11 @@ struct td_datapath_ops {
 	 * td_udp_send(). */
 	int (*send)(struct td_datapath *dp, struct td_handle handle, const struct td_flow *flow,
 		    const uint8_t *bytes, size_t size);
-	/* The descriptor that keeps the tunnel alive, -1 if there is none; stays the back-end's. */
+	/* Broker: the descriptor that keeps the tunnel alive, -1 if there is none; stays the back-end's. */
 	int (*keep_fd)(struct td_datapath *dp, struct td_handle handle);
-	/* All tunnels at once; returns how many of up to count were written. */
+	/* Broker: all tunnels at once; returns how many of up to count were written. */
 	size_t (*stats)(struct td_datapath *dp, struct td_tunnel_stats *stats, size_t count);
-	/* Valid until close(). The kernel back-end sees only what the kernel did not take. */
+	/* Broker: valid until close(). The kernel back-end sees only what the kernel did not take. */
 	const struct td_datapath_counters *(*counters)(const struct td_datapath *dp);
 };
 

@@ -28,8 +28,8 @@
 
 #include "base/build.h"
 
-/* Thousands of interfaces that are ports of a bridge can take the kernel a minute. */
-#define LEAVE_LIMIT TD_SECONDS(60)
+/* Thousands of interfaces that are ports of bridges take the kernel minutes. */
+#define LEAVE_LIMIT TD_SECONDS(180)
 
 static struct td_kernel_tunnel *get(const struct td_datapath *dp, struct td_handle handle)
 {

@@ -35,10 +35,12 @@ static uint32_t hash_of(const struct td_tap *tap, const struct td_flow *flow)
 
 struct td_tap_tunnel *td_tap_find(const struct td_tap *tap, const struct td_flow *flow)
 {
+	struct td_tap_tunnel *only = tunnel_at(tap, 0);
 	struct td_index_pos pos;
 
 	if (!TD_WITH_BROKER)
-		return tunnel_at(tap, 0)->base.handle.generation != 0 ? tunnel_at(tap, 0) : NULL;
+		return only->base.handle.generation != 0 && td_flow_equal(&only->flow, flow) ? only
+											     : NULL;
 	pos = td_index_find(&tap->flows, hash_of(tap, flow));
 	for (; pos.number != TD_INDEX_NONE; pos = td_index_next(&tap->flows, pos)) {
 		struct td_tap_tunnel *t = tunnel_at(tap, pos.number);
