@@ -96,6 +96,8 @@ struct td_engine *td_engine_init(void *memory, const struct td_engine_config *co
 	e->free_sessions = e->sending = e->acting = SLOT_LIST_EMPTY;
 	for (uint32_t i = 0; i < config->max_tunnels; i++) {
 		e->sessions[i].owner.kind = OWNER_SESSION;
+		/* So that a result for an engine before this one fits no session of this one. */
+		e->sessions[i].generation = (uint32_t)td_rng_between(&e->rng, 0, INT32_MAX);
 		td_engine_append(&e->free_sessions, &e->sessions[0].idle, sizeof(struct session),
 				 i);
 	}

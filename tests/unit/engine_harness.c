@@ -65,6 +65,7 @@ void world_upgrade(struct world *w)
 
 	w->memory = malloc(memory_size);
 	memset(w->memory, 0xdd, memory_size);
+	w->config.seed++; /* as random as any */
 	w->e = td_engine_init(w->memory, &w->config, w->now);
 	forget_path_deeds(w);
 	for (uint32_t i = w->config.max_tunnels; i-- > 0;) {

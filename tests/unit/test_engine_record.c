@@ -88,11 +88,12 @@ static void test_adopted_lives_on(void **state)
 	while (client_hears(w, &c, TD_MSG_KEEPALIVE, &msg))
 		;
 	const uint32_t last = msg.counter;
+	const struct td_handle handle = client_handle(w, &c);
 
 	w->path_size = 1401;
 	world_upgrade(w);
 	world_forget(w);
-	assert_int_equal(td_engine_session(w->e, (struct td_handle){ 0, 1 })->mtu, 1400);
+	assert_int_equal(td_engine_session(w->e, handle)->mtu, 1400);
 	for (int s = 0; s < 10; s += 5) {
 		world_pass(w, TD_SECONDS(5));
 		client_send_type(w, &c, TD_MSG_KEEPALIVE);
@@ -339,6 +340,29 @@ static void test_damaged_records_of_every_state(void **state)
 	}
 }
 
+/* A hook of the old engine ends at last, long after its session: it is not taken for the hook of
+ * a session that has its slot in the new engine. */
+static void test_results_for_the_engine_before(void **state)
+{
+	struct world *w = *state;
+	struct client c = client_number(0);
+	struct deed old;
+
+	w->hook[TD_HOOK_UP].delay_us = HOLD;
+	assert_true(client_join(w, &c));
+	old = *world_open(w, TD_ACTION_HOOK, TD_HOOK_UP);
+	client_send_type(w, &c, TD_MSG_ERROR);
+	world_pass(w, TD_SECONDS(140));
+	assert_true(td_engine_idle(w->e));
+	world_upgrade(w);
+	world_answer(w, world_open(w, TD_ACTION_HOOK, TD_HOOK_UP), 0);
+	assert_true(client_join(w, &c));
+	assert_int_equal(client_handle(w, &c).index, old.action.handle.index);
+	td_engine_result(w->e, old.action.handle, old.action.sequence, 0, w->now);
+	client_send_type(w, &c, TD_MSG_ERROR); /* pre-down waits for up */
+	assert_int_equal(world_count(w, TD_ACTION_HOOK, TD_HOOK_PRE_DOWN), 0);
+}
+
 /* A hook that its state does not have to run, and a UUID that must not reach a script. */
 static void test_impossible_records(void **state)
 {
@@ -439,6 +463,7 @@ int main(void)
 		TEST(test_no_slot_twice),
 		TEST(test_other_configuration),
 		TEST(test_damaged_records_of_every_state),
+		TEST(test_results_for_the_engine_before),
 		TEST(test_impossible_records),
 		TEST(test_unknown_version),
 		TEST(test_adopted_slots_are_freed_and_used_again),

@@ -62,7 +62,7 @@ static void send_something(struct walk *k, struct client *c)
 		msg = (struct td_msg){ .type = TD_MSG_PMTUD_ACK, .size = (uint16_t)below(k, 1600) };
 		break;
 	case 4:
-		client_send_limit(&k->w, c, (uint16_t)below(k, 65536), 1000 * below(k, 3));
+		client_send_limit(&k->w, c, 7, 1000 * below(k, 3));
 		return;
 	default:
 		msg = (struct td_msg){ .type = TD_MSG_USAGE };
@@ -98,7 +98,7 @@ static void answer_someone(struct walk *k, bool lie)
 			const unsigned kind = below(k, 2);
 
 			handle.generation -= kind == 0;
-			td_engine_result(w->e, handle, d->action.sequence + 1000 * kind, 0, w->now);
+			td_engine_result(w->e, handle, d->action.sequence + 5000 * kind, 0, w->now);
 			world_settle(w);
 			return;
 		}
@@ -110,8 +110,9 @@ static void answer_someone(struct walk *k, bool lie)
 static void change_manners(struct walk *k)
 {
 	static const int64_t delays[] = { 0, 0, TD_MS(20), TD_SECONDS(3), HOLD };
-	const struct manners manners = { delays[below(k, 5)], below(k, 4) ? 0 : -EIO };
+	struct manners manners = { .delay_us = delays[below(k, 5)] };
 
+	manners.err = below(k, 4) ? 0 : -EIO;
 	if (below(k, 2))
 		k->w.path[below(k, TD_ACTION_DESTROY + 1)] = manners;
 	else
