@@ -649,4 +649,9 @@ static inline unsigned int world_count_states(const struct world *w, enum td_cli
 	return count;
 }
 
+static inline struct td_msg world_error(void)
+{
+	return (struct td_msg){ .type = TD_MSG_ERROR, .reason = TD_ERROR_BROKER_SHUTDOWN };
+}
+
 #endif
