@@ -221,7 +221,8 @@ static void act(struct app *app, const struct td_client_action *action, struct t
 {
 	switch (action->kind) {
 	case TD_CLIENT_RESOLVE:
-		td_lookups_want(&app->lookups, action->broker);
+		td_lookups_start(&app->lookups, action->broker,
+				 &app->options->brokers[action->broker]);
 		break;
 	case TD_CLIENT_OPEN:
 		td_client_result(app->machine, action->sequence,
@@ -301,13 +302,11 @@ static struct td_time prepare(void *ctx, struct td_time now)
 	if (td_time_reached(app->network_check, now))
 		check_network(app, now);
 	td_client_tick(app->machine, now);
-	do {
+	send_all(app, now);
+	while (td_client_next_action(app->machine, &action, now)) {
+		act(app, &action, now);
 		send_all(app, now);
-		while (td_client_next_action(app->machine, &action, now)) {
-			act(app, &action, now);
-			send_all(app, now);
-		}
-	} while (td_lookups_start(&app->lookups));
+	}
 
 	bool ended = td_client_state(app->machine) == TD_CLIENT_ENDED && app->tx_size == 0;
 	if (ended || td_time_reached(app->end, now))
@@ -336,7 +335,7 @@ static int start_machine(struct app *app)
 		.selection = options->selection,
 		.seed = seed,
 	};
-	void *memory = malloc(td_client_size(options->broker_count));
+	void *memory = calloc(1, td_client_size(options->broker_count));
 
 	app->slot_count = options->broker_count * TD_ADDRESSES_MAX;
 	app->slots = calloc(app->slot_count, sizeof(app->slots[0]));
@@ -360,13 +359,12 @@ static int start(struct app *app)
 	};
 	int err = td_loop_init(&app->loop, prepare, app);
 
+	app->lookups.loop = &app->loop;
 	app->lookups.resolved = resolved;
 	app->netwatch.changed = network_changed;
 	app->signals.received = told_to_end;
 	if (err == 0)
 		err = td_signals_init(&app->signals, &app->loop, signals);
-	if (err == 0)
-		err = td_lookups_init(&app->lookups, app->options, &app->loop);
 	if (err == 0)
 		err = td_rtnl_open(&app->rtnl);
 	if (err == 0)
@@ -383,7 +381,7 @@ static void stop(struct app *app)
 		td_udp_close(&app->slots[i].udp);
 	td_netwatch_fini(&app->netwatch, &app->loop);
 	td_rtnl_close(&app->rtnl);
-	td_lookups_fini(&app->lookups);
+	td_lookups_stop(&app->lookups);
 	td_signals_fini(&app->signals, &app->loop);
 	td_loop_fini(&app->loop);
 	free(app->slots);

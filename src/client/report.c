@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "client/report.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "sys/log.h"
 
 static void report_up(struct td_report *report, const struct td_session_info *s, struct td_time now)
 {
-	char broker[TD_ADDR_TEXT];
+	const struct td_addr *peer = &s->flow.peer;
+	const bool v6 = peer->family == TD_FAMILY_IPV6;
+	char ip[INET6_ADDRSTRLEN] = "";
 
-	td_addr_text(broker, &s->flow.peer, true);
+	inet_ntop(v6 ? AF_INET6 : AF_INET, peer->ip, ip, sizeof(ip));
 	td_log(TD_LOG_NOTICE,
-	       "connected to broker %s in %u ms, interface %s, tunnel id %u, data path %s, MTU %u",
-	       broker, (unsigned)((td_time_since(now, report->asked) + 999) / 1000), s->ifname,
+	       "connected to broker %s%s%s:%u in %u ms, interface %s, tunnel id %u, data path %s, "
+	       "MTU %u",
+	       v6 ? "[" : "", ip, v6 ? "]" : "", peer->port,
+	       (unsigned)((td_time_since(now, report->asked) + 999) / 1000), s->ifname,
 	       s->peer_tunnel_id, report->datapath, s->mtu);
 	report->trouble = NULL;
 }

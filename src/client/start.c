@@ -31,14 +31,9 @@ static int take_lock(struct td_lock *lock, const char *what)
 	return err;
 }
 
-/*
- * A hook that root executes has root's capabilities again. For another user there is no such way:
- * then they are kept.
- */
-static int drop_privileges(const struct td_options *options)
+/* A hook that root executes has root's capabilities again. */
+static int drop_privileges(void)
 {
-	if (options->hook != NULL && geteuid() != 0)
-		return 0;
 	int err = td_caps_limit(TD_CAP(CAP_NET_ADMIN) | TD_CAP(CAP_NET_RAW));
 	if (err < 0)
 		td_log(TD_LOG_ERROR, "capabilities cannot be dropped: %s", strerror(-err));
@@ -55,7 +50,7 @@ static int run(const struct td_options *options)
 		td_log(TD_LOG_ERROR, "%s", why);
 		return err;
 	}
-	err = drop_privileges(options);
+	err = drop_privileges();
 	if (err < 0)
 		return err;
 	/* From here on, standard error gets a copy only if asked for. */

@@ -29,6 +29,7 @@
 #include "core/session_info.h"
 
 #define TD_ADDRESSES_MAX   16  /* of one name */
+#define TD_LOOKUPS_MAX     8   /* TD_CLIENT_RESOLVEs unanswered at the same time */
 #define TD_CLIENT_UUID_MAX 238 /* bytes that fit into PREPARE with id and features */
 
 enum td_selection {

@@ -5,7 +5,6 @@
 
 #include "base/assert.h"
 
-#define LOOKUPS_MAX    8
 #define LOAD_UNKNOWN   UINT16_MAX
 #define BROKEN_US      TD_SECONDS(3600)
 #define REFUSED_US     TD_SECONDS(2)
@@ -150,7 +149,7 @@ static bool next_for_slot(struct td_candidates *s, uint32_t number, struct td_cl
 
 static bool next_lookup(struct td_candidates *s, struct td_client_action *action)
 {
-	for (uint32_t n = 0; n < s->broker_count && s->lookups_running < LOOKUPS_MAX; n++) {
+	for (uint32_t n = 0; n < s->broker_count && s->lookups_running < TD_LOOKUPS_MAX; n++) {
 		struct td_broker_entry *b = &s->brokers[n];
 
 		if (!b->lookup_wanted)

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
  * syslog(3) would do, were it not for its blocking socket: a system logger that hangs must not
- * take the tunnels with it. So this speaks to /dev/log itself, in the format of RFC 3164 §4.1.
+ * take the tunnels with it. So this speaks to /dev/log itself, in the format of RFC 3164, without a
+ * time, which the logger adds (§4.3.2).
  */
 #include <poll.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "sys/log.h"
@@ -52,53 +53,35 @@ bool td_log_enabled(enum td_log_level level)
 	return level <= logger.level;
 }
 
-static void write_syslog(enum td_log_level level, char *text, size_t size)
+/* One call for head and text, so that lines of several processes do not mix. */
+static bool put(int fd, const char *head, char *text, size_t size)
 {
-	char head[96], stamp[20] = "";
-	time_t now = time(NULL);
-	struct tm tm;
-	int head_len;
+	struct iovec iov[] = { { (char *)(uintptr_t)head, strlen(head) }, { text, size } };
 
-	if (localtime_r(&now, &tm))
-		strftime(stamp, sizeof(stamp), "%b %e %T", &tm);
-	head_len = snprintf(head, sizeof(head), "<%d>%s %.40s[%d]: ", FACILITY_DAEMON | level,
-			    stamp, logger.ident, getpid());
-
-	struct iovec iov[] = { { head, (size_t)head_len }, { text, size } };
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
-
-	if (sendmsg(logger.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-		return;
-	connect_syslog(); /* it was restarted, or starts only now */
-	(void)sendmsg(logger.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return writev(fd, iov, 2) >= 0;
 }
 
-static const char *level_name(enum td_log_level level)
+/* Without a time, which every logger adds itself. */
+static void write_syslog(enum td_log_level level, char *text, size_t size)
 {
-	switch (level) {
-	case TD_LOG_ERROR:
-		return "ERROR ";
-	case TD_LOG_WARNING:
-		return "WARNING ";
-	case TD_LOG_NOTICE:
-		return "NOTICE ";
-	case TD_LOG_INFO:
-		return "INFO ";
-	case TD_LOG_DEBUG:
-		return "DEBUG ";
-	}
-	return "";
+	char head[64];
+
+	snprintf(head, sizeof(head), "<%d>%.40s[%d]: ", FACILITY_DAEMON | level, logger.ident,
+		 getpid());
+	if (put(logger.fd, head, text, size))
+		return;
+	connect_syslog(); /* it was restarted, or starts only now */
+	(void)put(logger.fd, head, text, size);
 }
 
 static void write_stderr(enum td_log_level level, char *text, size_t size)
 {
+	static const char names[][9] = { "ERROR ", "WARNING ", "NOTICE ", "INFO ", "DEBUG " };
 	struct pollfd room = { .fd = STDERR_FILENO, .events = POLLOUT };
-	char *name = (char *)level_name(level); /* an iovec knows no const */
-	struct iovec iov[] = { { name, strlen(name) }, { text, size }, { (char[]){ '\n' }, 1 } };
 
-	/* One call, so that lines of several processes do not mix. */
-	if (poll(&room, 1, 0) == 1 && writev(STDERR_FILENO, iov, 3) < 0)
-		return;
+	text[size++] = '\n';
+	if (poll(&room, 1, 0) == 1)
+		(void)put(STDERR_FILENO, names[level - TD_LOG_ERROR], text, size);
 }
 
 void td_log(enum td_log_level level, const char *format, ...)
