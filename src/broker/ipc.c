@@ -53,7 +53,10 @@ int td_ipc_send(int fd, const struct td_ipc_message *message, int descriptor)
 	} while (sent < 0 && errno == EINTR);
 	if (sent >= 0)
 		return 0;
-	return errno == ENOBUFS || errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	/* The last: so many descriptors are on their way, of all processes of this user. */
+	if (errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS)
+		return -EAGAIN;
+	return -errno;
 }
 
 static int detach(struct msghdr *msg)

@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/assert.h"
 #include "broker/config.h"
@@ -12,7 +13,8 @@
 #include "sys/caps.h"
 #include "sys/log.h"
 
-#define EXIT_USAGE 2
+#define EXIT_USAGE   2
+#define FILES_BESIDE 256 /* descriptors that are not of tunnels, nor of listeners and hooks */
 
 _Noreturn void td_assert_failed(const char *file, int line)
 {
@@ -38,6 +40,27 @@ static void warn(void *ctx, const char *sentence)
 	td_log(TD_LOG_WARNING, "%s", sentence);
 }
 
+/* Each tunnel takes a descriptor, in parent and worker. */
+static void raise_file_limit(const struct td_broker_options *options)
+{
+	const rlim_t needed = options->max_tunnels + 2 * options->hook_parallel +
+			      options->address_count * options->port_count + FILES_BESIDE;
+	struct rlimit limit, old;
+
+	if (getrlimit(RLIMIT_NOFILE, &old) != 0 || old.rlim_cur >= needed)
+		return;
+	limit.rlim_cur = needed;
+	limit.rlim_max = old.rlim_max > needed ? old.rlim_max : needed;
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+		return;
+	limit.rlim_cur = limit.rlim_max = old.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	td_log(TD_LOG_WARNING,
+	       "%u tunnels need %llu open files, the system allows %llu: raise that (ulimit -n, "
+	       "in a unit of systemd LimitNOFILE=) or lower max_tunnels",
+	       options->max_tunnels, (unsigned long long)needed, (unsigned long long)old.rlim_max);
+}
+
 static int run(const char *path, bool check)
 {
 	struct td_report report = { .warn = warn };
@@ -57,6 +80,7 @@ static int run(const char *path, bool check)
 		td_log(TD_LOG_ERROR, "making interfaces needs CAP_NET_ADMIN: start it as root");
 		return EXIT_FAILURE;
 	}
+	raise_file_limit(&options);
 	return td_parent_run(&options);
 }
 

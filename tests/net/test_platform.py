@@ -5,8 +5,9 @@ import os
 
 import pytest
 
+from fake_client import FakeClient
 from netlab import traffic
-from programs import BROKER, CLIENT, DATAPATH
+from programs import BROKER, CLIENT, DATAPATH, Broker
 from test_config import OPTIONS, ends
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
@@ -81,3 +82,15 @@ def test_tun_device_alone_suffices(world):
     (name,) = broker.wait_tunnels(1)
     traffic(there, name, here, "tunnel")
     assert client.stop() == 0
+
+
+def test_system_limit_of_open_files_is_raised(world):
+    """Most systems allow 1024, and a tunnel takes one in parent and worker."""
+    there, here = world.pair()
+    config = world.config(broker={"max_tunnels": "64"})
+    argv = ["prlimit", "--nofile=40:4096", BROKER, config]
+    broker = world.start(Broker, there, argv, "broker").wait_ready()
+    for number in range(1, 51):
+        client = world.closing(FakeClient(here, uuid=f"n{number}", tunnel=number))
+        assert client.ask_cookie() and client.prepare(5)
+    assert len(broker.tunnels()) == 50
