@@ -2,8 +2,7 @@
 /*
  * Three kinds of input: signals, the worker's messages and its end, and the ends of hooks. The
  * worker is forked and not executed, so that it starts with the configuration, the listening sockets and
- * all records in its memory. The results of hooks are kept until the worker, or its successor, has taken
- * them.
+ * all records in its memory.
  */
 #include "broker/parent.h"
 
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "broker/hook_call.h"
+#include "broker/hook_runs.h"
 #include "broker/ipc.h"
 #include "broker/listeners.h"
 #include "broker/worker.h"
@@ -27,14 +27,7 @@
 #define STABLE_AFTER      TD_SECONDS(60) /* a worker that lived so long starts anew at once */
 #define STOP_GRACE        TD_SECONDS(5)  /* beyond the hooks' deadline, for removing interfaces */
 #define TOKEN_NONE        UINT64_MAX     /* of a hook whose result nobody waits for */
-
-/* A session has one hook under way at most, so its slot is the hook's name. */
-struct hook_run {
-	struct td_handle handle;
-	uint32_t sequence;
-	int result;
-	bool ended; /* the worker has not been told yet */
-};
+#define READS_MAX         256            /* messages of the worker in one turn */
 
 struct parent {
 	const struct td_broker_options *options;
@@ -43,8 +36,7 @@ struct parent {
 	struct td_hooks *hooks;
 	struct td_listeners listeners;
 	struct td_kept_session *kept;
-	struct hook_run *runs;
-	uint32_t undelivered;
+	struct td_hook_runs runs;
 
 	struct td_child worker;
 	struct td_watch ipc; /* fd -1: no worker */
@@ -68,56 +60,48 @@ static void end(struct parent *p, int status)
 static void watch_ipc(struct parent *p)
 {
 	if (p->ipc.fd >= 0 &&
-	    td_loop_change(&p->loop, &p->ipc, EPOLLIN | (p->undelivered ? EPOLLOUT : 0)) != 0)
+	    td_loop_change(&p->loop, &p->ipc, EPOLLIN | (p->runs.untold ? EPOLLOUT : 0)) != 0)
 		end(p, EXIT_FAILURE);
 }
 
-static bool deliver(struct parent *p, const struct hook_run *run)
+static bool tell(struct parent *p, struct td_hook_run *run)
 {
 	struct td_ipc_message message = { .type = TD_IPC_HOOK_ENDED };
 
 	message.ended.handle = run->handle;
 	message.ended.sequence = run->sequence;
 	message.ended.result = run->result;
-	return p->ipc.fd >= 0 && td_ipc_send(p->ipc.fd, &message, -1) == 0;
+	if (p->ipc.fd < 0 || td_ipc_send(p->ipc.fd, &message, -1) != 0)
+		return false;
+	td_hook_runs_told(&p->runs, run);
+	return true;
 }
 
-static void deliver_rest(struct parent *p)
+static void tell_rest(struct parent *p)
 {
-	for (uint32_t i = 0; i < p->options->max_tunnels && p->undelivered > 0; i++) {
-		struct hook_run *run = &p->runs[i];
-
-		if (!run->ended)
-			continue;
-		if (!deliver(p, run))
+	for (uint32_t i = 0; i < p->runs.count && p->runs.untold > 0; i++)
+		if (p->runs.runs[i].untold && !tell(p, &p->runs.runs[i]))
 			break;
-		run->ended = false;
-		p->undelivered--;
-	}
 	watch_ipc(p);
 }
 
 static void on_hook_ended(void *ctx, uint64_t token, int result)
 {
 	struct parent *p = ctx;
-	struct hook_run *run;
+	struct td_hook_run *run;
 
 	if (token == TOKEN_NONE)
 		return;
-	run = &p->runs[token];
-	run->result = result;
-	if (!run->ended && !deliver(p, run)) {
-		run->ended = true;
-		p->undelivered++;
+	run = td_hook_runs_end(&p->runs, token, result);
+	if (run && !tell(p, run))
 		watch_ipc(p);
-	}
 }
 
 static void run_hook(struct parent *p, const struct td_ipc_message *message)
 {
 	const enum td_hook hook = message->hook.hook;
 	const struct td_handle handle = message->hook.handle;
-	const bool of_session = hook != TD_HOOK_RATE_LIMITED;
+	uint64_t token = TOKEN_NONE;
 	struct td_hook_call call;
 	int err = -EINVAL;
 
@@ -125,18 +109,18 @@ static void run_hook(struct parent *p, const struct td_ipc_message *message)
 		td_log(TD_LOG_ERROR, "the worker asks for a hook that there is not");
 		return;
 	}
-	if (of_session)
-		p->runs[handle.index] =
-			(struct hook_run){ handle, message->hook.sequence, 0, false };
+	if (hook != TD_HOOK_RATE_LIMITED &&
+	    !td_hook_runs_begin(&p->runs, handle, message->hook.sequence, hook, &token)) {
+		watch_ipc(p);
+		return;
+	}
 	if (p->options->hooks[hook][0] != '\0' &&
 	    td_hook_call_make(&call, hook, &message->hook.session, message->hook.old_mtu))
-		err = td_hooks_run(p->hooks, p->options->hooks[hook], call.args,
-				   of_session ? handle.index : TOKEN_NONE);
+		err = td_hooks_run(p->hooks, p->options->hooks[hook], call.args, token);
 	if (err == 0)
 		return;
 	td_log(TD_LOG_WARNING, "hook %s is not run: %s", p->options->hooks[hook], strerror(-err));
-	if (of_session)
-		on_hook_ended(p, handle.index, err);
+	on_hook_ended(p, token, err);
 }
 
 /* --- records --- */
@@ -168,6 +152,8 @@ static void keep(struct parent *p, const struct td_ipc_message *message, int des
 	if (message->type == TD_IPC_RECORD) {
 		kept->size = (uint16_t)message->record.size;
 		memcpy(kept->record, message->record.bytes, message->record.size);
+	} else {
+		td_hook_runs_forget(&p->runs, message->record.index);
 	}
 }
 
@@ -180,7 +166,7 @@ static void handle_message(struct parent *p, const struct td_ipc_message *messag
 		if (!p->ready)
 			td_log(TD_LOG_NOTICE, "ready for %u tunnels", p->options->max_tunnels);
 		p->ready = true;
-		deliver_rest(p);
+		tell_rest(p);
 		break;
 	case TD_IPC_HOOK:
 		run_hook(p, message);
@@ -197,15 +183,40 @@ static void handle_message(struct parent *p, const struct td_ipc_message *messag
 		close(descriptor);
 }
 
-static void drain_ipc(struct parent *p)
+static void kill_worker(const struct parent *p)
+{
+	if (p->worker.pid > 0)
+		kill(p->worker.pid, SIGKILL);
+}
+
+static void close_ipc(struct parent *p)
+{
+	if (p->ipc.fd < 0)
+		return;
+	td_loop_del(&p->loop, &p->ipc);
+	close(p->ipc.fd);
+	p->ipc.fd = -1;
+}
+
+/* One message; false: there is none (any more). */
+static bool read_ipc(struct parent *p)
 {
 	struct td_ipc_message message;
 	int got, descriptor;
 
-	while ((got = td_ipc_receive(p->ipc.fd, &message, &descriptor)) > 0)
+	if (p->ipc.fd < 0)
+		return false;
+	got = td_ipc_receive(p->ipc.fd, &message, &descriptor);
+	if (got > 0)
 		handle_message(p, &message, descriptor);
-	if (got < 0)
-		td_loop_del(&p->loop, &p->ipc); /* its end is reported by the pidfd */
+	if (got >= 0)
+		return got > 0;
+	close_ipc(p); /* the pidfd reports its end */
+	if (got != -EPIPE) {
+		td_log(TD_LOG_ERROR, "the worker cannot be understood: killing it");
+		kill_worker(p);
+	}
+	return false;
 }
 
 static void on_ipc(struct td_watch *watch, uint32_t events)
@@ -213,8 +224,9 @@ static void on_ipc(struct td_watch *watch, uint32_t events)
 	struct parent *p = container_of(watch, struct parent, ipc);
 
 	if (events & EPOLLOUT)
-		deliver_rest(p);
-	drain_ipc(p);
+		tell_rest(p);
+	for (unsigned i = 0; i < READS_MAX && read_ipc(p); i++)
+		;
 }
 
 static void log_end(int status)
@@ -230,11 +242,10 @@ static void on_worker_ended(struct td_child *child, int status)
 	struct parent *p = container_of(child, struct parent, worker);
 	const bool well = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;
 
-	drain_ipc(p); /* what it still said */
-	td_loop_del(&p->loop, &p->ipc);
-	close(p->ipc.fd);
-	p->ipc.fd = -1;
-	child->pid = 0;
+	while (read_ipc(p))
+		; /* what it still said */
+	close_ipc(p);
+	td_hook_runs_worker_died(&p->runs);
 	if (p->stopping || !p->ready) {
 		if (!well && p->ready)
 			log_end(status);
@@ -287,16 +298,17 @@ static int start_worker(struct parent *p)
 	p->started_at = p->loop.now;
 	p->restart_at = TD_NEVER;
 	err = td_loop_add(&p->loop, &p->ipc, EPOLLIN);
-	return err != 0 ? err : td_child_watch(&p->worker, &p->loop, pid);
+	if (err == 0)
+		err = td_child_watch(&p->worker, &p->loop, pid);
+	if (err != 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		close_ipc(p);
+	}
+	return err;
 }
 
 /* --- signals and time --- */
-
-static void kill_worker(const struct parent *p)
-{
-	if (p->worker.pid > 0)
-		kill(p->worker.pid, SIGKILL);
-}
 
 static void stop(struct parent *p, const char *why)
 {
@@ -310,7 +322,8 @@ static void stop(struct parent *p, const char *why)
 	p->stopping = true;
 	p->restart_at = TD_NEVER;
 	td_log(TD_LOG_NOTICE, "%s: ending in order", why);
-	if (p->ipc.fd < 0) {
+	/* Between two workers the tunnels live on, and want an end in order as well. */
+	if (p->ipc.fd < 0 && (p->worker.pid > 0 || !p->ready || start_worker(p) != 0)) {
 		end(p, EXIT_FAILURE);
 		return;
 	}
@@ -358,12 +371,11 @@ static int allocate(struct parent *p)
 	const uint32_t count = p->options->max_tunnels;
 
 	p->kept = calloc(count, sizeof(*p->kept));
-	p->runs = calloc(count, sizeof(*p->runs));
-	if (!p->kept || !p->runs)
+	if (!p->kept)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < count; i++)
 		p->kept[i].fd = -1;
-	return 0;
+	return td_hook_runs_init(&p->runs, count);
 }
 
 static int open_all(struct parent *p)
@@ -404,7 +416,7 @@ static void close_all(struct parent *p)
 	td_signals_fini(&p->signals, &p->loop);
 	td_loop_fini(&p->loop);
 	free(p->kept);
-	free(p->runs);
+	td_hook_runs_fini(&p->runs);
 }
 
 int td_parent_run(const struct td_broker_options *options)

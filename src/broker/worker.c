@@ -49,8 +49,7 @@ struct worker {
 	bool tx_blocked;
 	uint8_t tx_bytes[TD_ENGINE_TX_MAX];
 
-	struct td_time idle_at; /* stopping: when the last session had gone */
-	uint8_t *fd_sent;       /* by slot: the parent has the tunnel's descriptor */
+	uint8_t *fd_sent; /* by slot: the parent has the tunnel's descriptor */
 	bool stopping, broken;
 };
 
@@ -113,6 +112,7 @@ static void flush_message(struct worker *w)
 	const bool waits = err == -EAGAIN;
 
 	if (err != 0 && !waits) {
+		td_log(TD_LOG_ERROR, "the parent process cannot be told: %s", strerror(-err));
 		w->broken = true;
 		td_loop_stop(&w->loop);
 	}
@@ -421,6 +421,7 @@ static int open_path(struct worker *w)
 static void adopt_one(struct worker *w, struct td_kept_session *kept)
 {
 	const struct td_session_info *session;
+	const int fd = kept->fd;
 	struct td_handle handle;
 	struct td_udp *udp;
 
@@ -430,15 +431,15 @@ static void adopt_one(struct worker *w, struct td_kept_session *kept)
 		return;
 	}
 	session = td_engine_session(w->engine, handle);
-	if (!session || kept->fd < 0)
+	if (!session)
 		return;
 	udp = td_listeners_find(w->setup->listeners, &session->flow);
-	if (udp && w->ops->adopt(w->path, handle, session, udp, kept->fd) == 0) {
-		w->fd_sent[handle.index] = 1;
-		kept->fd = -1; /* the back-end's now */
-		return;
+	if (udp && fd >= 0) {
+		kept->fd = -1; /* the back-end's now, also if it fails */
+		w->fd_sent[handle.index] = w->ops->adopt(w->path, handle, session, udp, fd) == 0;
 	}
-	td_engine_lost(w->engine, handle, w->loop.now);
+	if (!w->fd_sent[handle.index])
+		td_engine_lost(w->engine, handle, w->loop.now);
 }
 
 static void adopt_all(struct worker *w)
@@ -486,9 +487,8 @@ static int confine(void)
 static void log_counters(const struct td_engine_counters *c)
 {
 	td_log(TD_LOG_NOTICE,
-	       "%llu tunnels established, %llu refused, %llu made to wait; hooks skipped for lack "
-	       "of "
-	       "time: %llu",
+	       "%llu tunnels established, %llu refused, %llu made to wait; "
+	       "hooks skipped for lack of time: %llu",
 	       (unsigned long long)c->established, (unsigned long long)c->refused,
 	       (unsigned long long)c->parked, (unsigned long long)c->hooks_skipped);
 }

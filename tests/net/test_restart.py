@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fake_client import FakeClient
 from netlab import holds, traffic, wait_until
 from programs import assert_datapath
 from relay import Relay
@@ -102,6 +103,54 @@ def test_worker_killed_new_clients_are_served(world):
     world.client(here, "-t", "2", uuid="node-b", ifname="two").wait_up(20)
     broker.wait_tunnels(2)
     traffic(there, name, here, "tunnel")
+
+
+def end_worker(broker, meanwhile=lambda: None):
+    """Freezes the worker, does something, kills it, and waits for the next one."""
+    worker = min(broker.children())
+    os.kill(worker, signal.SIGSTOP)
+    meanwhile()
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: worker not in broker.children(), 10, "the worker is gone")
+    wait_until(broker.children, 10, "a new worker")
+
+
+def test_hook_that_ends_while_the_worker_dies(world):
+    """The result dies with the worker, that it ended does not: later hooks do not wait for it."""
+    there, here = world.pair()
+    hooks = world.hooks()
+    scripts = hooks.broker_scripts()
+    scripts["session.up"] = hooks.script("session.up", "time.sleep(1)")
+    broker = world.broker(there, hooks=scripts)
+    client = FakeClient(here).connect()
+    hooks.wait("session.up")
+
+    def hook_ends():
+        hooks.wait("session.up", event="end")
+        time.sleep(0.3)  # until its end was noticed
+
+    end_worker(broker, hook_ends)
+    client.stop()
+    hooks.wait("session.down", timeout=5)
+    names = [record["hook"] for record in hooks.records()]
+    assert names == ["session.up", "session.pre-down", "session.down"]
+
+
+def test_stopped_between_two_workers(world):
+    """The tunnels, which live on meanwhile, still end in order."""
+    there, here = world.pair()
+    hooks = world.hooks()
+    broker = world.broker(there, hooks=hooks.broker_scripts())
+    client = world.closing(FakeClient(here)).connect()
+    hooks.wait("session.up", event="end")
+    time.sleep(0.3)
+    end_worker(broker)
+    os.kill(broker.children()[0], signal.SIGKILL)  # now there is a pause
+    wait_until(lambda: not broker.children(), 5, "no worker")
+    assert broker.stop() == 0
+    wait_until(lambda: client.ended_by == b"\x02", 5, "ERROR, because of a shutdown")
+    names = [record["hook"] for record in hooks.records()]
+    assert names == ["session.up", "session.pre-down", "session.down"]
 
 
 def test_worker_that_dies_at_once_is_not_restarted_without_pause(world):
