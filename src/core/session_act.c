@@ -153,9 +153,9 @@ bool td_session_action(struct td_engine *e, struct session *s, struct td_action 
 {
 	action->handle = td_session_handle(e, s);
 	action->session = &s->info;
-	/* Notes before hooks: whoever keeps the records knows that the interface is gone before the down
-	 * hook runs. */
-	return path_action(e, s, action, now) || note_action(e, s, action) ||
+	/* Notes first: what is up is told before it is removed, and whoever keeps the records knows
+	 * that the interface is gone before the down hook runs. */
+	return note_action(e, s, action) || path_action(e, s, action, now) ||
 	       hook_action(s, action, now);
 }
 
