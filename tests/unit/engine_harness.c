@@ -76,6 +76,8 @@ void world_upgrade(struct world *w)
 
 		v->path_sequence = 0;
 		v->destroys = 0;
+		/* The new engine does not know that the time for hooks was over. */
+		v->destroying |= v->closing && td_time_reached(w->stop_at, w->now);
 		if (size == 0) {
 			*v = (struct watch){ 0 };
 			continue;
