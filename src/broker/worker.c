@@ -473,9 +473,15 @@ static int open_all(struct worker *w)
 }
 
 /* After this the worker can do no more than its work. */
-static int confine(void)
+static int confine(const struct worker *w)
 {
-	int err = td_caps_confine(TD_CAP(CAP_NET_ADMIN), 0, 0);
+	uint64_t keep = TD_CAP(CAP_NET_ADMIN);
+	int err;
+
+	/* It binds a socket to the listener's port (53, perhaps) for each tunnel. */
+	if (w->ops == &td_datapath_kernel)
+		keep |= TD_CAP(CAP_NET_BIND_SERVICE);
+	err = td_caps_confine(keep, 0, 0);
 
 	if (err == 0)
 		err = td_sandbox_enter();
@@ -508,7 +514,7 @@ int td_worker_run(const struct td_worker_setup *setup)
 	w->setup = setup;
 	w->options = setup->options;
 	w->ipc = (struct td_watch){ .fd = setup->ipc_fd, .ready = on_ipc };
-	if (open_all(w) != 0 || confine() != 0)
+	if (open_all(w) != 0 || confine(w) != 0)
 		return EXIT_FAILURE;
 	adopt_all(w);
 	memset(&w->message, 0, sizeof(w->message));
