@@ -24,7 +24,7 @@ packages=(
 	libcmocka-dev libinih-dev libjson-c-dev libmnl-dev libseccomp-dev libsodium-dev
 	clang clang-format-14 cppcheck mandoc shellcheck
 	python3 python3-pytest python3-pytest-xdist
-	ethtool iperf3 iproute2 iputils-ping nftables procps
+	ethtool iperf3 iproute2 iputils-ping netbase nftables procps
 )
 results=build-results
 

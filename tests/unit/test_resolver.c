@@ -103,7 +103,8 @@ static void resolved(struct td_resolve *r, const struct td_addr *addrs, unsigned
 {
 	assert_ptr_equal(r, &resolve);
 	assert_true(count <= TD_RESOLVER_ADDRESSES);
-	memcpy(got, addrs, count * sizeof(*addrs));
+	if (count > 0)
+		memcpy(got, addrs, count * sizeof(*addrs));
 	got_count = count;
 	calls++;
 }
