@@ -27,7 +27,7 @@
 #define STABLE_AFTER      TD_SECONDS(60) /* a worker that lived so long starts anew at once */
 #define STOP_GRACE        TD_SECONDS(5)  /* beyond the hooks' deadline, for removing interfaces */
 #define TOKEN_NONE        UINT64_MAX     /* of a hook whose result nobody waits for */
-#define READS_MAX         16             /* messages in a turn; each may remove an interface, slowly */
+#define READS_MAX         16             /* messages in a turn; each may remove an interface */
 
 struct parent {
 	const struct td_broker_options *options;
