@@ -374,23 +374,9 @@ static int start(struct app *app)
 	return err == 0 ? start_machine(app) : err;
 }
 
-static void stop(struct app *app)
-{
-	app->ops->close(app->dp);
-	for (uint32_t i = 0; i < app->slot_count; i++)
-		td_udp_close(&app->slots[i].udp);
-	td_netwatch_fini(&app->netwatch, &app->loop);
-	td_rtnl_close(&app->rtnl);
-	td_lookups_stop(&app->lookups);
-	td_signals_fini(&app->signals, &app->loop);
-	td_loop_fini(&app->loop);
-	free(app->slots);
-	free(app->machine);
-}
-
 int td_client_run(const struct td_options *options, const struct td_datapath_ops *ops)
 {
-	static struct app app; /* a process has one; after a failure it is left to its end */
+	static struct app app; /* a process has one, and what is in it ends with the process */
 	int err;
 
 	app = (struct app){
@@ -405,9 +391,7 @@ int td_client_run(const struct td_options *options, const struct td_datapath_ops
 	err = start(&app);
 	if (err == 0)
 		err = td_loop_run(&app.loop);
-	if (err == 0)
-		stop(&app);
-	else
+	if (err < 0)
 		td_log(TD_LOG_ERROR, "%s", strerror(-err));
 	return err;
 }

@@ -29,12 +29,6 @@ void td_lookups_start(struct td_lookups *lookups, uint32_t broker,
 	td_resolve_start(&lookup->resolve, name->host, name->service, LIMIT_US);
 }
 
-void td_lookups_stop(struct td_lookups *lookups)
-{
-	for (unsigned i = 0; i < TD_LOOKUPS_MAX; i++)
-		td_resolve_stop(&lookups->running[i].resolve);
-}
-
 struct td_time td_lookups_deadline(const struct td_lookups *lookups)
 {
 	struct td_time deadline = TD_NEVER;

@@ -22,8 +22,6 @@ struct td_lookups {
 /* resolved() may be called before this returns. */
 void td_lookups_start(struct td_lookups *lookups, uint32_t broker,
 		      const struct td_broker_name *name);
-/* Ends the children; resolved() is not called any more. */
-void td_lookups_stop(struct td_lookups *lookups);
 struct td_time td_lookups_deadline(const struct td_lookups *lookups);
 void td_lookups_tick(struct td_lookups *lookups, struct td_time now);
 

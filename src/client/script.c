@@ -12,10 +12,10 @@
 static void ended(struct td_child *child, int status)
 {
 	(void)child;
-	if (WIFSIGNALED(status))
-		td_log(TD_LOG_WARNING, "hook ended by signal %d", WTERMSIG(status));
-	else if (WEXITSTATUS(status) != 0)
-		td_log(TD_LOG_INFO, "hook ended with exit status %d", WEXITSTATUS(status));
+	if (status != 0)
+		td_log(TD_LOG_INFO, "hook ended with %s %d",
+		       WIFSIGNALED(status) ? "signal" : "exit status",
+		       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
 _Noreturn static void become(const char *path, const char *event, const char *ifname)

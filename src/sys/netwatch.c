@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "sys/rtnl.h"
 
@@ -81,7 +82,7 @@ static void ready(struct td_watch *watch, uint32_t events)
 
 	(void)events;
 	for (int i = 0; i < READS_MAX; i++) {
-		if (recv(watch->fd, &ignored, sizeof(ignored), MSG_DONTWAIT) < 0 &&
+		if (read(watch->fd, &ignored, sizeof(ignored)) < 0 &&
 		    errno != ENOBUFS)
 			break;
 		changed = true;

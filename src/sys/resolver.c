@@ -165,12 +165,11 @@ void td_resolve_tick(struct td_resolve *resolve, struct td_time now)
 
 static bool port_possible(const char *service)
 {
-	size_t digits = strspn(service, "0123456789");
-	unsigned long port;
+	char *end;
+	unsigned long port = strtoul(service, &end, 10);
 
-	if (digits == 0 || service[digits] != '\0')
-		return service[0] != '\0'; /* perhaps a name */
-	port = strtoul(service, NULL, 10);
+	if (*end != '\0')
+		return true; /* perhaps a name */
 	return port >= 1 && port <= 65535;
 }
 

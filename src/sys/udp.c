@@ -133,15 +133,19 @@ static int bind_to(int fd, const struct td_addr *addr)
 	return bind(fd, (struct sockaddr *)&sa, size) < 0 ? -errno : 0;
 }
 
-static int connect_to(int fd, const struct td_addr *addr)
+static int connect_to(struct td_udp *udp, const struct td_addr *peer)
 {
 	struct sockaddr_storage sa;
-	socklen_t size = td_addr_to_sockaddr(addr, &sa);
+	socklen_t size = td_addr_to_sockaddr(peer, &sa);
 
-	return connect(fd, (struct sockaddr *)&sa, size) < 0 ? -errno : 0;
+	if (connect(udp->fd, (struct sockaddr *)&sa, size) < 0)
+		return -errno;
+	udp->peer = *peer;
+	udp->connected = true;
+	return 0;
 }
 
-static int read_names(struct td_udp *udp)
+static int read_local(struct td_udp *udp)
 {
 	struct sockaddr_storage sa;
 	socklen_t size = sizeof(sa);
@@ -149,11 +153,17 @@ static int read_names(struct td_udp *udp)
 	if (getsockname(udp->fd, (struct sockaddr *)&sa, &size) < 0)
 		return -errno;
 	td_addr_from_sockaddr(&udp->local, (struct sockaddr *)&sa);
-	size = sizeof(sa);
+	return 0;
+}
+
+static void read_peer(struct td_udp *udp)
+{
+	struct sockaddr_storage sa;
+	socklen_t size = sizeof(sa);
+
 	udp->connected = getpeername(udp->fd, (struct sockaddr *)&sa, &size) == 0;
 	if (udp->connected)
 		td_addr_from_sockaddr(&udp->peer, (struct sockaddr *)&sa);
-	return 0;
 }
 
 static bool is_wildcard(const struct td_addr *addr)
@@ -179,7 +189,7 @@ int td_udp_listen(struct td_udp *udp, const struct td_addr *local, const char *i
 	if (err == 0)
 		err = bind_to(udp->fd, local);
 	if (err == 0)
-		err = read_names(udp);
+		err = read_local(udp);
 	return close_on_error(udp, err);
 }
 
@@ -199,9 +209,9 @@ int td_udp_connect(struct td_udp *udp, const struct td_addr *peer, const struct 
 	if (err == 0 && from.family != TD_FAMILY_NONE)
 		err = bind_to(udp->fd, &from);
 	if (err == 0)
-		err = connect_to(udp->fd, peer);
+		err = connect_to(udp, peer);
 	if (err == 0)
-		err = read_names(udp);
+		err = read_local(udp);
 	return close_on_error(udp, err);
 }
 
@@ -219,11 +229,11 @@ int td_udp_connect_from(struct td_udp *udp, struct td_udp *listener, const struc
 	if (err == 0) {
 		err = bind_to(udp->fd, &flow->local);
 		if (err == 0)
-			err = connect_to(udp->fd, &flow->peer);
+			err = connect_to(udp, &flow->peer);
 		(void)set_option(listener->fd, SOL_SOCKET, SO_REUSEADDR, 0);
 	}
 	if (err == 0)
-		err = read_names(udp);
+		err = read_local(udp);
 	return close_on_error(udp, err);
 }
 
@@ -232,17 +242,16 @@ int td_udp_move(struct td_udp *udp, const struct td_flow *flow)
 	int err = -EADDRNOTAVAIL;
 
 	if (td_addr_equal(&udp->local, &flow->local))
-		err = connect_to(udp->fd, &flow->peer);
-	if (err == 0)
-		udp->peer = flow->peer;
+		err = connect_to(udp, &flow->peer);
 	return err;
 }
 
 int td_udp_from_fd(struct td_udp *udp, int fd)
 {
 	*udp = (struct td_udp){ .fd = fd };
-	int err = read_names(udp);
+	int err = read_local(udp);
 
+	read_peer(udp);
 	if (err == 0 && udp->local.family == TD_FAMILY_NONE)
 		err = -EAFNOSUPPORT;
 	if (err < 0)
