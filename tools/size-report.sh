@@ -83,7 +83,11 @@ build() {
 	directory=$1
 	shift
 	{
-		[ -f "$directory/build.ninja" ] || meson setup "$directory" "$root" "$@"
+		if [ -f "$directory/build.ninja" ]; then
+			meson configure "$directory" "$@"
+		else
+			meson setup "$directory" "$root" "$@"
+		fi
 		ninja -C "$directory"
 	} >"$work/build.log" 2>&1 || die "the build in $directory failed"
 }
@@ -186,7 +190,9 @@ measure_running() {
 	grep -o 'data path.*' "$work/client.log" | head -n 1 || :
 }
 
-build "$root/build-size" -Dbuildtype=minsize -Db_lto=true -Dbroker=false -Dtests=false
+# Not position-independent, as OpenWrt builds for devices with little flash (PKG_ASLR_PIE_NONE).
+build "$root/build-size" -Dbuildtype=minsize -Db_lto=true -Db_pie=false -Db_staticpic=false \
+	-Dbroker=false -Dtests=false
 strip -o "$work/tunneldigger" "$root/build-size/src/client/tunneldigger"
 report "binary, stripped" "$(stat -c %s "$work/tunneldigger")" bytes "$size_limit"
 printf 'libraries: %s\n' "$(readelf -dW "$work/tunneldigger" |

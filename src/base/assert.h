@@ -4,9 +4,13 @@
 #ifndef TD_BASE_ASSERT_H
 #define TD_BASE_ASSERT_H
 
+#include "base/build.h"
+
 /* Defined by each program (and by the tests): reports and aborts. */
 _Noreturn void td_assert_failed(const char *file, int line);
 
-#define td_assert(condition) ((condition) ? (void)0 : td_assert_failed(__FILE_NAME__, __LINE__))
+/* The client alone spares the names of the files: its lines tell them apart well enough. */
+#define td_assert(condition) \
+	((condition) ? (void)0 : td_assert_failed(TD_WITH_BROKER ? __FILE_NAME__ : "", __LINE__))
 
 #endif

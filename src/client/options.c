@@ -21,22 +21,22 @@ const char td_options_help[] =
 	"usage: tunneldigger -u UUID -i INTERFACE -b HOST:PORT [option ...]\n"
 	"Makes a tunnel to a broker and keeps it. Nothing in it is encrypted.\n"
 	"\n"
-	"  -u UUID           name of this client at the broker (required)\n"
-	"  -i INTERFACE      name of the tunnel's interface (required)\n"
-	"  -b HOST:PORT      a broker; repeat for more; IPv6: [ADDRESS]:PORT (required)\n"
-	"  -l ADDRESS        local address to use (default: any)\n"
-	"  -I INTERFACE      reach brokers through this interface only (default: any)\n"
-	"  -s PATH           run PATH session.up|session.down INTERFACE\n"
-	"  -t NUMBER         tunnel id, another for each client of a host (default: 1)\n"
-	"  -L KBIT/S         limit of what the broker sends us (default: 0, none)\n"
-	"  -g                take the first broker that answers (default)\n"
-	"  -a                take the broker with the least load\n"
-	"  -r                take any broker, at random\n"
-	"  -f                log to standard error as well\n"
-	"  --datapath WHICH  auto, kernel or tap (default: auto)\n"
-	"  --mtu-max NUMBER  largest MTU to look for (default: 1446)\n"
-	"  -h, --help        show this text\n"
-	"  --version         show the version\n";
+	"  -u UUID\t\tname of this client at the broker (required)\n"
+	"  -i INTERFACE\t\tname of the tunnel's interface (required)\n"
+	"  -b HOST:PORT\t\ta broker (required, can be repeated); [ADDRESS]:PORT\n"
+	"  -l ADDRESS\t\tlocal address to use (default: any)\n"
+	"  -I INTERFACE\t\treach brokers through this one only (default: any)\n"
+	"  -s PATH\t\trun this with session.up|session.down INTERFACE\n"
+	"  -t NUMBER\t\ttunnel id, one for each client of a host (default: 1)\n"
+	"  -L KBIT/S\t\tlimit of what the broker sends us (default: 0, none)\n"
+	"  -g\t\t\ttake the first broker that answers (default)\n"
+	"  -a\t\t\ttake the broker with the least load\n"
+	"  -r\t\t\ttake any broker, at random\n"
+	"  -f\t\t\tlog to standard error as well\n"
+	"  --datapath WHICH\tauto, kernel or tap (default: auto)\n"
+	"  --mtu-max NUMBER\tlargest MTU to look for (default: 1446)\n"
+	"  -h, --help\t\tshow this text\n"
+	"  --version\t\tshow the version\n";
 
 /* Options that have only a name, by their place in names. */
 enum { OPTION_DATAPATH = 128, OPTION_MTU_MAX, OPTION_HELP, OPTION_VERSION };
@@ -49,7 +49,7 @@ static const struct option names[] = {
 	{ 0 },
 };
 
-/* The letters for getopt_long(), from the lines "  -u UUID" and "  -f  ". */
+/* The letters for getopt_long(), from the lines "  -u UUID\t" and "  -f\t". */
 static void read_letters(char *letters)
 {
 	*letters++ = ':'; /* tells a missing argument from an unknown option */
@@ -57,7 +57,7 @@ static void read_letters(char *letters)
 		if (c[0] != '\n' || c[1] != ' ' || c[4] == '-')
 			continue;
 		*letters++ = c[4];
-		if (c[5] == ' ' && c[6] != ' ')
+		if (c[5] == ' ')
 			*letters++ = ':';
 	}
 	*letters = 0;

@@ -50,7 +50,8 @@ enum td_options_verdict td_options_parse(struct td_options *options, int argc, c
 					 char *why, size_t size);
 void td_options_fini(struct td_options *options);
 
-/* A line for each option: two spaces, "-u UUID", "-h, --help" or "--datapath WHICH", its meaning. */
+/* A line for each option: two spaces, "-u UUID", "-h, --help" or "--datapath WHICH", tabs, what it
+ * means. */
 extern const char td_options_help[];
 
 #endif

@@ -36,18 +36,18 @@ int td_kernel_filter(int fd, unsigned load, unsigned offset, unsigned comparison
 
 static int find_move(const struct nlattr *attr, void *moved)
 {
-	if (mnl_attr_get_type(attr) == IFLA_NEW_NETNSID)
+	if ((attr->nla_type & NLA_TYPE_MASK) == IFLA_NEW_NETNSID)
 		*(bool *)moved = true;
 	return MNL_CB_OK;
 }
 
 static int parse(const struct nlmsghdr *nlh, void *k)
 {
-	const struct ifinfomsg *link = mnl_nlmsg_get_payload(nlh);
+	const struct ifinfomsg *link = NLMSG_DATA(nlh);
 	bool moved = false;
 
 	/* The bridge says so, too, when an interface is its port no more. */
-	if (nlh->nlmsg_type != RTM_DELLINK || mnl_nlmsg_get_payload_len(nlh) < sizeof(*link) ||
+	if (nlh->nlmsg_type != RTM_DELLINK || NLMSG_PAYLOAD(nlh, 0) < sizeof(*link) ||
 	    link->ifi_family != AF_UNSPEC)
 		return MNL_CB_OK;
 	if (mnl_attr_parse(nlh, sizeof(*link), find_move, &moved) < 0)

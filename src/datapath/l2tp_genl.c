@@ -85,7 +85,7 @@ static int family_attribute(const struct nlattr *attr, void *ctx)
 {
 	uint16_t *family = ctx;
 
-	if (mnl_attr_get_type(attr) == CTRL_ATTR_FAMILY_ID) {
+	if ((attr->nla_type & NLA_TYPE_MASK) == CTRL_ATTR_FAMILY_ID) {
 		if (mnl_attr_validate(attr, MNL_TYPE_U16) < 0)
 			return MNL_CB_ERROR;
 		*family = mnl_attr_get_u16(attr);
@@ -121,7 +121,7 @@ static int stats_attribute(const struct nlattr *attr, void *stats)
 
 static int session_attribute(const struct nlattr *attr, void *stats)
 {
-	if (mnl_attr_get_type(attr) != L2TP_ATTR_STATS)
+	if ((attr->nla_type & NLA_TYPE_MASK) != L2TP_ATTR_STATS)
 		return MNL_CB_OK;
 	/* The kernel marks nests, or does not; what is in them is checked one by one. */
 	return mnl_attr_parse_nested(attr, stats_attribute, stats);

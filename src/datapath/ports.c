@@ -166,7 +166,7 @@ struct td_port *td_ports_find(const struct td_datapath *dp, const struct td_flow
 
 int td_ports_listen(struct td_datapath *dp, struct td_udp *udp)
 {
-	struct td_port *port = malloc(sizeof(*port));
+	struct td_port *port = calloc(1, sizeof(*port));
 	int err;
 
 	if (!port)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/build.h"
 #include "sys/entropy.h"
 
 /* Up to 256 bytes neither call is cut short. */
@@ -15,9 +16,9 @@ int td_entropy_get(void *to, size_t size)
 	int fd;
 
 	td_assert(size <= 256);
-	if (getrandom(to, size, GRND_NONBLOCK) == (ssize_t)size)
+	if (TD_WITH_BROKER && getrandom(to, size, GRND_NONBLOCK) == (ssize_t)size)
 		return 0;
-	/* Too early, or an old kernel: unlike getrandom(), the device never waits. */
+	/* Too early, an old kernel, or no secret wanted: unlike getrandom(), the device never waits. */
 	fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;

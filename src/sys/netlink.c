@@ -38,7 +38,6 @@ int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mn
 			void *ctx)
 {
 	_Alignas(struct nlmsghdr) char answer[TD_NETLINK_ANSWER];
-	const unsigned port = mnl_socket_get_portid(netlink->nl);
 
 	request->nlmsg_seq = ++netlink->sequence;
 	if (mnl_socket_sendto(netlink->nl, request, request->nlmsg_len) < 0)
@@ -49,7 +48,7 @@ int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mn
 
 		if (size < 0)
 			return errno == EAGAIN ? -ETIMEDOUT : -errno;
-		more = mnl_cb_run(answer, (size_t)size, request->nlmsg_seq, port, parse, ctx);
+		more = mnl_cb_run(answer, (size_t)size, request->nlmsg_seq, 0, parse, ctx);
 		if (more == MNL_CB_STOP)
 			return 0;
 		if (more < 0 && errno != EPROTO) /* else the answer to an earlier request */

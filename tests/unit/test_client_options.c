@@ -305,7 +305,7 @@ static const char *next_option(const char **at, char *option, size_t size)
 	if (line == NULL)
 		return NULL;
 	line += 3;
-	size_t len = (size_t)(strstr(line, "  ") - line);
+	size_t len = strcspn(line, "\t");
 	assert_true(len < size);
 	memcpy(option, line, len);
 	option[len] = 0;
@@ -315,14 +315,17 @@ static const char *next_option(const char **at, char *option, size_t size)
 
 static void help_fits_a_terminal_in_two_columns(void **state)
 {
-	size_t len;
+	size_t column = 0;
 
 	(void)state;
-	for (const char *line = td_options_help; *line != 0; line += len + 1) {
-		len = strcspn(line, "\n");
-		assert_true(len <= 80);
-		if (line[0] == ' ')
-			assert_true(line[19] == ' ' && line[20] != ' ');
+	for (const char *c = td_options_help; *c != 0; c++) {
+		if (*c == '\t')
+			column = (column | 7) + 1;
+		else
+			column = *c == '\n' ? 0 : column + 1;
+		assert_true(column <= 79);
+		if (c[0] == '\t' && c[1] != '\t')
+			assert_int_equal(column, 24);
 	}
 }
 
