@@ -97,6 +97,13 @@ static void on_hook_ended(void *ctx, uint64_t token, int result)
 		watch_ipc(p);
 }
 
+/* The interface waits for its pre-down hook so long and no longer. */
+static struct td_time start_by(const struct parent *p, enum td_hook hook)
+{
+	return hook == TD_HOOK_PRE_DOWN ? td_time_add(p->loop.now, TD_ENGINE_PRE_DOWN_LIMIT)
+					: TD_NEVER;
+}
+
 static void run_hook(struct parent *p, const struct td_ipc_message *message)
 {
 	const enum td_hook hook = message->hook.hook;
@@ -116,7 +123,8 @@ static void run_hook(struct parent *p, const struct td_ipc_message *message)
 	}
 	if (p->options->hooks[hook][0] != '\0' &&
 	    td_hook_call_make(&call, hook, &message->hook.session, message->hook.old_mtu))
-		err = td_hooks_run(p->hooks, p->options->hooks[hook], call.args, token);
+		err = td_hooks_run(p->hooks, p->options->hooks[hook], call.args, start_by(p, hook),
+				   token);
 	if (err == 0)
 		return;
 	td_log(TD_LOG_WARNING, "hook %s is not run: %s", p->options->hooks[hook], strerror(-err));

@@ -27,6 +27,8 @@
 
 #define TD_ENGINE_KEY   16
 #define TD_ENGINE_BURST 100 /* default of connection_rate_limit_burst */
+/* How long a pre-down hook may delay the end of its tunnel. */
+#define TD_ENGINE_PRE_DOWN_LIMIT TD_SECONDS(10)
 
 struct td_engine_config {
 	uint32_t max_tunnels;    /* 1 … 65535 */

@@ -21,8 +21,6 @@
 
 #define SILENCE_LIMIT   TD_SECONDS(120) /* nothing heard: the client is gone */
 #define CREATE_LIMIT    TD_SECONDS(15)  /* of the data path; by then the client has given up */
-#define PRE_DOWN_LIMIT  TD_SECONDS(10)  /* how long a hook may delay the end of its tunnel */
-#define DOWN_LIMIT      TD_SECONDS(120) /* for a result that never comes */
 #define KEEPALIVE_MIN   TD_MS(4750)
 #define KEEPALIVE_MAX   TD_MS(5250)
 #define SEARCH_MIN      TD_MS(200) /* deployed clients need a moment after TUNNEL */
@@ -184,13 +182,15 @@ void td_session_enter(struct td_engine *e, struct session *s, enum session_state
 		break;
 	case SESSION_CLOSING:
 		td_pmtu_stop(&s->pmtu);
-		s->until = td_time_min(td_time_add(now, PRE_DOWN_LIMIT), e->stop_at);
+		s->until = td_time_min(td_time_add(now, TD_ENGINE_PRE_DOWN_LIMIT), e->stop_at);
 		break;
 	case SESSION_DESTROYING:
 		s->destroy_tries = 0;
 		break;
 	case SESSION_DOWN:
-		s->until = td_time_min(td_time_add(now, DOWN_LIMIT), e->stop_at);
+		/* The hook's end is waited for, however long it takes: until then nobody else
+		 * gets the interface's name. */
+		s->until = e->stop_at;
 		release_flow(e, s);
 		td_admission_released(e, &s->info.flow, now);
 		break;

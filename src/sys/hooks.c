@@ -40,6 +40,7 @@ struct job {
 	struct td_child child;
 	pid_t group;
 	struct td_watch output; /* fd -1: closed */
+	struct td_time start_by;
 	struct td_time deadline;
 	unsigned signals; /* sent at deadlines */
 	unsigned lines;
@@ -282,6 +283,12 @@ static void start_next(struct td_hooks *hooks, struct td_time now)
 	uint64_t token = job->token;
 	int err;
 
+	if (td_time_reached(job->start_by, now)) {
+		td_log(TD_LOG_WARNING, "%s is not run: its turn came too late", base_name(job));
+		free_job(&hooks->waiting, job);
+		hooks->config.ended(hooks->config.ctx, token, -ETIME);
+		return;
+	}
 	unlink_job(&hooks->waiting, job);
 	append(&hooks->running, job);
 	job->deadline = td_time_add(now, hooks->config.limit_us);
@@ -346,7 +353,8 @@ static char *store(char **at, const char *text)
 	return stored;
 }
 
-int td_hooks_run(struct td_hooks *hooks, const char *path, const char *const *args, uint64_t token)
+int td_hooks_run(struct td_hooks *hooks, const char *path, const char *const *args,
+		 struct td_time start_by, uint64_t token)
 {
 	size_t size = strlen(path) + 1;
 	size_t count = 0;
@@ -364,6 +372,7 @@ int td_hooks_run(struct td_hooks *hooks, const char *path, const char *const *ar
 		return -ENOMEM;
 	job->hooks = hooks;
 	job->token = token;
+	job->start_by = start_by;
 	job->output.fd = -1;
 	at = job->strings;
 	job->argv[0] = store(&at, path);

@@ -32,8 +32,9 @@ struct td_hooks_config {
 	int64_t limit_us;     /* for each run */
 	/*
 	 * A hook ended: 0, its exit status (> 0; 128 + n if signal n killed it), or -errno: it
-	 * could not be started (already in the log), -ETIME: time limit. Called from the loop or
-	 * from tick(), never from td_hooks_run(); may call td_hooks_run(), not td_hooks_free().
+	 * could not be started (already in the log), -ETIME: time limit, or its turn came too late.
+	 * Called from the loop or from tick(), never from td_hooks_run(); may call td_hooks_run(),
+	 * not td_hooks_free().
 	 */
 	void (*ended)(void *ctx, uint64_t token, int result);
 	void *ctx;
@@ -45,11 +46,11 @@ int td_hooks_new(struct td_hooks **hooks, const struct td_hooks_config *config)
 void td_hooks_free(struct td_hooks *hooks);
 /*
  * Queues path with args (NULL-terminated, argv[1] …; copied); the next tick() starts it if it is
- * its turn. 0: ended() will be called with token; -ENOBUFS: too many are waiting; -E2BIG: too many
- * arguments; -ENOMEM.
+ * its turn, but not from start_by on (TD_NEVER: whenever that is). 0: ended() will be called with
+ * token; -ENOBUFS: too many are waiting; -E2BIG: too many arguments; -ENOMEM.
  */
-int td_hooks_run(struct td_hooks *hooks, const char *path, const char *const *args, uint64_t token)
-	__attribute__((warn_unused_result));
+int td_hooks_run(struct td_hooks *hooks, const char *path, const char *const *args,
+		 struct td_time start_by, uint64_t token) __attribute__((warn_unused_result));
 /* Is nothing running or waiting? */
 bool td_hooks_idle(const struct td_hooks *hooks);
 /* When tick() wants to be called (a past time while one can be started); and the call. */

@@ -35,9 +35,11 @@ static void check_session(const struct td_engine *e, const struct session *s)
 		assert_int_not_equal(s->hook_sequence, s->path_sequence);
 	assert_int_equal(s->owner.kind, OWNER_SESSION);
 	/* Nobody waits for ever but for the shell: every other state has a limit. */
-	if (s->state == SESSION_CREATING || s->state == SESSION_UP || s->state == SESSION_CLOSING ||
-	    s->state == SESSION_DOWN)
+	if (s->state == SESSION_CREATING || s->state == SESSION_UP || s->state == SESSION_CLOSING)
 		assert_true(td_timer_running(&s->owner.timer));
+	if (s->state == SESSION_DOWN)
+		assert_true(s->hook_sequence != 0 || s->acting.linked ||
+			    td_timer_running(&s->owner.timer));
 	if (s->state == SESSION_ABANDONED)
 		assert_int_not_equal(s->path_sequence, 0);
 	if (s->state == SESSION_DESTROYING)

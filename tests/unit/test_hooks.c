@@ -164,7 +164,7 @@ static const char *const no_args[] = { NULL };
 static void run_one(const char *path, const char *const *args)
 {
 	result_count = 0;
-	assert_int_equal(td_hooks_run(hooks, path, args, 7), 0);
+	assert_int_equal(td_hooks_run(hooks, path, args, TD_NEVER, 7), 0);
 	run_until_idle();
 	assert_int_equal(result_count, 1);
 	assert_int_equal(results[0].token, 7);
@@ -254,9 +254,9 @@ static void test_order_and_bounds(void **state)
 	for (uint64_t i = 0; i < 3; i++) {
 		const char *const args[] = { (const char *[]){ "a", "b", "c" }[i], NULL };
 
-		assert_int_equal(td_hooks_run(hooks, path, args, i), 0);
+		assert_int_equal(td_hooks_run(hooks, path, args, TD_NEVER, i), 0);
 	}
-	assert_int_equal(td_hooks_run(hooks, path, no_args, 3), -ENOBUFS);
+	assert_int_equal(td_hooks_run(hooks, path, no_args, TD_NEVER, 3), -ENOBUFS);
 	assert_int_equal(result_count, 0); /* never from within run() */
 	assert_false(td_hooks_idle(hooks));
 	run_until_idle();
@@ -266,6 +266,27 @@ static void test_order_and_bounds(void **state)
 	assert_string_equal(logged(), "INFO one: a\nINFO one: b\nINFO one: c\n");
 }
 
+/* It waits behind another; when its turn comes, there is nothing left for it to do. */
+static void test_turn_that_comes_too_late(void **state)
+{
+	(void)state;
+	new_hooks(1, 3, TD_SECONDS(10));
+	assert_int_equal(td_hooks_run(hooks, script("busy", "#!/bin/sh\nsleep 0.3\n"), no_args,
+				      td_time_add(td_now(), TD_SECONDS(60)), 1),
+			 0);
+	assert_int_equal(td_hooks_run(hooks, script("late", "#!/bin/sh\necho never\n"), no_args,
+				      td_time_add(td_now(), TD_MS(100)), 2),
+			 0);
+	assert_int_equal(td_hooks_run(hooks, "/bin/true", no_args, TD_NEVER, 3), 0);
+	run_until_idle();
+	assert_int_equal(result_count, 3);
+	assert_int_equal(results[0].result, 0);
+	assert_int_equal(results[1].token, 2);
+	assert_int_equal(results[1].result, -ETIME);
+	assert_int_equal(results[2].result, 0);
+	assert_string_equal(logged(), "WARNING late is not run: its turn came too late\n");
+}
+
 static void test_several_at_once(void **state)
 {
 	struct td_time started = td_now();
@@ -273,7 +294,7 @@ static void test_several_at_once(void **state)
 
 	(void)state;
 	for (uint64_t i = 0; i < 8; i++)
-		assert_int_equal(td_hooks_run(hooks, path, no_args, i), 0);
+		assert_int_equal(td_hooks_run(hooks, path, no_args, TD_NEVER, i), 0);
 	run_until_idle();
 	assert_int_equal(result_count, 8);
 	assert_true(td_time_since(td_now(), started) >= TD_SECONDS(2)); /* four at a time */
@@ -287,7 +308,7 @@ static void test_too_many_arguments(void **state)
 	(void)state;
 	for (int i = 0; i <= TD_HOOK_ARGS; i++)
 		args[i] = "x";
-	assert_int_equal(td_hooks_run(hooks, "/bin/true", args, 1), -E2BIG);
+	assert_int_equal(td_hooks_run(hooks, "/bin/true", args, TD_NEVER, 1), -E2BIG);
 	args[TD_HOOK_ARGS] = NULL;
 	run_one("/bin/true", args);
 	assert_int_equal(results[0].result, 0);
@@ -424,7 +445,7 @@ static void test_grandchildren_are_bounded(void **state)
 
 	(void)state;
 	for (uint64_t i = 0; i < 16; i++)
-		assert_int_equal(td_hooks_run(hooks, path, no_args, i), 0);
+		assert_int_equal(td_hooks_run(hooks, path, no_args, TD_NEVER, i), 0);
 	run_until_idle();
 	assert_int_equal(result_count, 16);
 	assert_int_equal(open_descriptors(), before + 8);
@@ -440,7 +461,7 @@ static void test_free_kills(void **state)
 	assert_int_equal(td_hooks_run(hooks,
 				      script("forever", "#!/bin/sh\necho $$ > $1/forever.pid\n"
 							"sleep 60; :\n"),
-				      args, 1),
+				      args, TD_NEVER, 1),
 			 0);
 	run_for(TD_MS(300));
 	assert_true(process_runs("forever.pid"));
@@ -456,7 +477,7 @@ static void run_another(void *ctx, uint64_t token, int result)
 	assert_int_equal(result, 0);
 	result_count++;
 	if (token > 0)
-		assert_int_equal(td_hooks_run(hooks, "/bin/true", no_args, token - 1), 0);
+		assert_int_equal(td_hooks_run(hooks, "/bin/true", no_args, TD_NEVER, token - 1), 0);
 }
 
 static void test_run_from_ended(void **state)
@@ -472,7 +493,7 @@ static void test_run_from_ended(void **state)
 	(void)state;
 	td_hooks_free(hooks);
 	assert_int_equal(td_hooks_new(&hooks, &config), 0);
-	assert_int_equal(td_hooks_run(hooks, "/bin/true", no_args, 3), 0);
+	assert_int_equal(td_hooks_run(hooks, "/bin/true", no_args, TD_NEVER, 3), 0);
 	run_until_idle();
 	assert_int_equal(result_count, 4);
 }
@@ -504,6 +525,7 @@ int main(void)
 		HOOK_TEST(test_exec_failures),
 		HOOK_TEST(test_order_and_bounds),
 		HOOK_TEST(test_several_at_once),
+		HOOK_TEST(test_turn_that_comes_too_late),
 		HOOK_TEST(test_too_many_arguments),
 		HOOK_TEST(test_time_limit),
 		HOOK_TEST(test_time_limit_against_a_trap),
