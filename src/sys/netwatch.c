@@ -4,14 +4,14 @@
  * whatever arrives is a change, none of it is parsed, and a lost one (ENOBUFS) is a change as well.
  *
  * A classic BPF program sees a message from its nlmsghdr on. It loads in network byte order while
- * netlink speaks the host's: hence the htons() around constants.
+ * netlink speaks the host's: hence the NET16() around constants.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/filter.h>
 #include <linux/rtnetlink.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -28,6 +28,15 @@
 #define LAST_WELL_KNOWN  RTPROT_NTK
 #define FIRST_OTHER      42 /* Babel and all later ones; DHCP and its kind are in between */
 
+/* htons() and htonl() are no constants everywhere. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define NET16(number) __builtin_bswap16(number)
+#define NET32(number) __builtin_bswap32(number)
+#else
+#define NET16(number) (number)
+#define NET32(number) (number)
+#endif
+
 #define LOAD(size, at) BPF_STMT(BPF_LD | BPF_##size | BPF_ABS, at)
 /* The instruction at place here: on which instruction to go on. */
 #define IF(here, test, value, yes, no) \
@@ -42,12 +51,12 @@ enum place {
 
 static int filter(int fd)
 {
-	struct sock_filter code[] = {
+	static const struct sock_filter code[] = {
 		LOAD(H, HEADER(nlmsg_type)),
-		IF(1, JEQ, htons(RTM_NEWROUTE), IS_ROUTE, 2),
-		IF(2, JEQ, htons(RTM_DELROUTE), IS_ROUTE, 3),
-		IF(3, JEQ, htons(RTM_NEWLINK), IS_LINK, 4),
-		IF(4, JEQ, htons(RTM_DELLINK), IS_LINK, ACCEPT),
+		IF(1, JEQ, NET16(RTM_NEWROUTE), IS_ROUTE, 2),
+		IF(2, JEQ, NET16(RTM_DELROUTE), IS_ROUTE, 3),
+		IF(3, JEQ, NET16(RTM_NEWLINK), IS_LINK, 4),
+		IF(4, JEQ, NET16(RTM_DELLINK), IS_LINK, ACCEPT),
 		[IS_LINK] = LOAD(B, LINK(ifi_family)),
 		IF(6, JEQ, AF_BRIDGE, DROP, 7),
 		BPF_STMT(BPF_LDX | BPF_IMM, IFLA_WIRELESS),
@@ -57,7 +66,7 @@ static int filter(int fd)
 		[IS_ROUTE] = LOAD(B, ROUTE(rtm_table)),
 		IF(12, JEQ, RT_TABLE_LOCAL, DROP, 13),
 		LOAD(W, ROUTE(rtm_flags)),
-		IF(14, JSET, htonl(RTM_F_CLONED), DROP, 15),
+		IF(14, JSET, NET32(RTM_F_CLONED), DROP, 15),
 		LOAD(B, ROUTE(rtm_dst_len)),
 		IF(16, JEQ, 0, ACCEPT, 17),
 		LOAD(B, ROUTE(rtm_protocol)),
@@ -67,7 +76,10 @@ static int filter(int fd)
 		[ACCEPT] = BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		[DROP] = BPF_STMT(BPF_RET | BPF_K, 0),
 	};
-	const struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+	const struct sock_fprog program = {
+		.len = sizeof(code) / sizeof(code[0]),
+		.filter = (struct sock_filter *)(uintptr_t)code,
+	};
 
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno
 											   : 0;
@@ -82,8 +94,7 @@ static void ready(struct td_watch *watch, uint32_t events)
 
 	(void)events;
 	for (int i = 0; i < READS_MAX; i++) {
-		if (read(watch->fd, &ignored, sizeof(ignored)) < 0 &&
-		    errno != ENOBUFS)
+		if (read(watch->fd, &ignored, sizeof(ignored)) < 0 && errno != ENOBUFS)
 			break;
 		changed = true;
 	}
