@@ -12,7 +12,7 @@
 
 #define PRE_DOWN_LIMIT TD_SECONDS(10)
 #define DOWN_LIMIT     TD_SECONDS(1000000) /* none but the end of the broker */
-#define DESTROY_TRIES  3 /* then it counts as gone */
+#define DESTROY_TRIES  3                   /* then it counts as gone */
 
 static bool configured(const struct world *w, enum td_hook hook)
 {
