@@ -12,6 +12,7 @@
  * comes back later each time.
  */
 #include "core/client_machine.h"
+#include "core/l2tp.h"
 
 #include <string.h>
 
@@ -234,6 +235,8 @@ static void use(struct td_client *c, uint32_t slot, struct td_time now)
 	td_selection_end(&c->candidates, slot);
 	td_selection_mark(&c->candidates, chosen_broker(c), now);
 	td_pmtu_init(&c->pmtu, c->config.max_mtu, &c->rng);
+	/* The operator of a broker with a fixed MTU knows what the path carries. */
+	c->pmtu.accepted_mtu = TD_MTU_MAX;
 	c->chosen_at = now;
 	c->prepares = 0;
 	c->offline_tries = 0;

@@ -53,6 +53,7 @@ void td_pmtu_init(struct td_pmtu *p, uint16_t max_mtu, struct td_rng *rng)
 	td_assert(max_mtu >= TD_MTU_MIN && max_mtu <= TD_MTU_MAX);
 	*p = (struct td_pmtu){
 		.max_size = (uint16_t)(max_mtu + TD_INNER_OVERHEAD),
+		.accepted_mtu = max_mtu,
 		.deadline = TD_NEVER,
 		.rng = rng,
 	};
@@ -332,13 +333,13 @@ void td_pmtu_notified(struct td_pmtu *p, uint16_t mtu)
 uint16_t td_pmtu_inner_mtu(const struct td_pmtu *p)
 {
 	const uint16_t max_mtu = (uint16_t)(p->max_size - TD_INNER_OVERHEAD);
-	uint16_t mtu = max_mtu;
+	uint16_t mtu = p->peer_mtu;
 
-	if (p->measured_size == 0 && p->peer_mtu == 0 && mtu > TD_MTU_DEFAULT)
-		mtu = TD_MTU_DEFAULT;
-	if (p->measured_size != 0 && p->measured_size - TD_INNER_OVERHEAD < mtu)
+	if (p->measured_size != 0 && (mtu == 0 || p->measured_size - TD_INNER_OVERHEAD < mtu))
 		mtu = (uint16_t)(p->measured_size - TD_INNER_OVERHEAD);
-	if (p->peer_mtu != 0 && p->peer_mtu < mtu)
-		mtu = p->peer_mtu;
+	if (mtu == 0)
+		mtu = max_mtu < TD_MTU_DEFAULT ? max_mtu : TD_MTU_DEFAULT;
+	if (mtu > p->accepted_mtu)
+		mtu = p->accepted_mtu;
 	return mtu > TD_MTU_MIN ? mtu : TD_MTU_MIN;
 }

@@ -38,7 +38,8 @@ struct td_pmtu_probe {
 
 struct td_pmtu {
 	enum td_pmtu_state state;
-	uint16_t max_size;      /* largest size worth probing */
+	uint16_t max_size;     /* largest size worth probing */
+	uint16_t accepted_mtu; /* largest to take from the peer; max_mtu unless raised after init */
 	uint16_t measured_size; /* result of the last search; 0: none */
 	uint16_t peer_mtu;      /* from PMTU_NTFY; 0: none */
 	struct td_time deadline;

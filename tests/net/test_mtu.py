@@ -95,9 +95,8 @@ def test_fixed(world, mtu):
     (name,) = broker.wait_tunnels(1)
     wait_until(lambda: there.is_up(name), 10, "the hook set it up")
     assert there.mtu(name) == mtu
-    # The client goes to 1446 at most, unless it is told to with --mtu-max.
-    wait_until(lambda: here.mtu("tunnel") == min(mtu, 1446), 10, "MTU of the client")
-    holds(lambda: (there.mtu(name), here.mtu("tunnel")) == (mtu, min(mtu, 1446)), 3, "they stay")
+    wait_until(lambda: here.mtu("tunnel") == mtu, 10, "MTU of the client")
+    holds(lambda: (there.mtu(name), here.mtu("tunnel")) == (mtu, mtu), 3, "they stay")
     assert hooks.records("session.mtu-changed") == []
 
 

@@ -576,6 +576,8 @@ static void test_interface_mtu(void **state)
 	assert_int_equal(td_pmtu_inner_mtu(&p), 1280);
 	td_pmtu_notified(&p, 9216);
 	assert_int_equal(td_pmtu_inner_mtu(&p), 1446);
+	p.accepted_mtu = 9000;
+	assert_int_equal(td_pmtu_inner_mtu(&p), 9000);
 	p.measured_size = 1380;
 	assert_int_equal(td_pmtu_inner_mtu(&p), 1354);
 	td_pmtu_notified(&p, 1353);
