@@ -54,8 +54,7 @@ struct app {
 
 	const struct td_datapath_ops *ops;
 	struct td_datapath *dp;
-	uint32_t tunnel_slot; /* whose socket the data path has; NO_SLOT: none */
-	uint32_t create_sequence;
+	uint32_t tunnel_slot;    /* whose socket the data path has; NO_SLOT: none */
 	struct td_handle handle; /* a new generation for each tunnel */
 	struct td_session_info session;
 
@@ -157,14 +156,18 @@ static void control(void *ctx, const struct td_flow *flow, const uint8_t *bytes,
 		td_client_rx(app->machine, app->tunnel_slot, bytes, size, app->loop.now);
 }
 
+static void check_interface(const struct app *app, int err)
+{
+	if (err < 0)
+		td_log(TD_LOG_ERROR, "interface %s: %s", app->session.ifname, strerror(-err));
+}
+
 static void done(void *ctx, struct td_handle handle, uint32_t sequence, int err)
 {
 	struct app *app = ctx;
 
 	(void)handle; /* the machine knows its actions by their sequence */
-	if (err < 0 && sequence == app->create_sequence)
-		td_log(TD_LOG_ERROR, "interface %s cannot be made: %s", app->session.ifname,
-		       strerror(-err));
+	check_interface(app, err);
 	td_client_result(app->machine, sequence, err, app->loop.now);
 }
 
@@ -190,7 +193,6 @@ static void create(struct app *app, const struct td_client_action *action)
 
 	app->session = *action->session;
 	app->session.flow = (struct td_flow){ slot->udp.local, slot->udp.peer };
-	app->create_sequence = action->sequence;
 	app->handle.generation++;
 	td_loop_del(&app->loop, &slot->watch);
 	app->tunnel_slot = action->slot;
@@ -201,20 +203,16 @@ static void create(struct app *app, const struct td_client_action *action)
 		app->ops->create(app->dp, app->handle, action->sequence, &app->session, &slot->udp);
 }
 
+/* With a hook, it decides whether and when the interface goes up. */
 static void run_hook(struct app *app, enum td_hook hook)
 {
 	const char *ifname = app->session.ifname;
 	bool up = hook == TD_HOOK_UP;
 
-	if (app->options->hook != NULL) {
+	if (app->options->hook != NULL)
 		td_script_start(&app->script, up ? "session.up" : "session.down", ifname);
-	} else if (up) {
-		/* With a hook, it decides whether and when the interface goes up. */
-		int err = td_rtnl_set_up(&app->rtnl, ifname);
-		if (err < 0)
-			td_log(TD_LOG_ERROR, "interface %s cannot be set up: %s", ifname,
-			       strerror(-err));
-	}
+	else if (up)
+		check_interface(app, td_rtnl_set_up(&app->rtnl, ifname));
 }
 
 static void act(struct app *app, const struct td_client_action *action, struct td_time now)

@@ -2,11 +2,12 @@
 /*
  * The command line, as deployed clients have it, with --help, --version, --datapath and --mtu-max
  * added. -b repeats without limit: the build option MAX_BROKERS of older clients means nothing.
+ *
+ * getopt_long() would want a second table and costs 1 % of the client.
  */
 #include "client/options.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,29 +39,24 @@ const char td_options_help[] =
 	"  -h, --help\t\tshow this text\n"
 	"  --version\t\tshow the version\n";
 
-/* Options that have only a name, by their place in names. */
-enum { OPTION_DATAPATH = 128, OPTION_MTU_MAX, OPTION_HELP, OPTION_VERSION };
-
-static const struct option names[] = {
-	{ "datapath", required_argument, NULL, OPTION_DATAPATH },
-	{ "mtu-max", required_argument, NULL, OPTION_MTU_MAX },
-	{ "help", no_argument, NULL, OPTION_HELP },
-	{ "version", no_argument, NULL, OPTION_VERSION },
-	{ 0 },
+/* Options by name: the first letter of it, and 128. */
+enum {
+	OPTION_DATAPATH = 128 + 'd',
+	OPTION_HELP = 128 + 'h',
+	OPTION_MTU_MAX = 128 + 'm',
+	OPTION_VERSION = 128 + 'v',
 };
 
-/* The letters for getopt_long(), from the lines "  -u UUID\t" and "  -f\t". */
-static void read_letters(char *letters)
+/* What the help says behind the option ("-u", "--help"): " UUID\t…", "\t…"; NULL: there is none. */
+static const char *find(const char *option, size_t len)
 {
-	*letters++ = ':'; /* tells a missing argument from an unknown option */
-	for (const char *c = td_options_help; *c != 0; c++) {
-		if (c[0] != '\n' || c[1] != ' ' || c[4] == '-')
-			continue;
-		*letters++ = c[4];
-		if (c[5] == ' ')
-			*letters++ = ':';
-	}
-	*letters = 0;
+	const char *end = td_options_help + sizeof(td_options_help) - len - 1;
+
+	for (const char *c = td_options_help; c < end; c++)
+		if (*c == ' ' && memcmp(c + 1, option, len) == 0 &&
+		    (c[len + 1] == ' ' || c[len + 1] == '\t' || c[len + 1] == ','))
+			return c + len + 1;
+	return NULL;
 }
 
 static bool take_number(uint32_t *value, const char *text, unsigned long min, unsigned long max,
@@ -169,76 +165,93 @@ static const char *take(struct td_options *options, int code, char *text)
 	}
 }
 
-struct complaint {
-	char *text;
+struct command_line {
+	struct td_options *options;
+	char **next; /* word */
+	char *why;
 	size_t size;
 };
 
-/* About the option code, or (0) about a word that is none. */
-static enum td_options_verdict reject(const struct complaint *why, int code, const char *word,
-				      const char *what, const char *allowed)
+static enum td_options_verdict reject(const struct command_line *line, const char *option,
+				      size_t len, const char *what, const char *allowed)
 {
-	const char letter[] = { (char)code, 0 };
-
-	if (code >= OPTION_DATAPATH)
-		word = names[code - OPTION_DATAPATH].name;
-	else if (code > 0)
-		word = letter;
-	snprintf(why->text, why->size, "%s%s %s%s",
-		 code >= OPTION_DATAPATH ? "--"
-		 : code > 0              ? "-"
-					 : "",
-		 word, what, allowed);
+	snprintf(line->why, line->size, "%.*s %s%s", (int)len, option, what, allowed);
 	return TD_OPTIONS_WRONG;
 }
 
-static enum td_options_verdict take_all(struct td_options *options, int argc, char **argv,
-					const struct complaint *why)
+/* help: of the option; value: what stands behind it in its word, NULL: nothing. */
+static enum td_options_verdict take_option(struct command_line *line, const char *option,
+					   size_t len, const char *help, char *value)
 {
-	static const char unknown[] = "is not an option, see --help";
-	char letters[64];
-	int code;
+	int code = option[1] == '-' ? 128 + option[2] : option[1];
 
-	read_letters(letters);
-	optind = 0; /* from the beginning */
-	while ((code = getopt_long(argc, argv, letters, names, NULL)) != -1) {
-		if (code == 'h' || code == OPTION_HELP)
-			return TD_OPTIONS_HELP;
-		if (code == OPTION_VERSION)
-			return TD_OPTIONS_VERSION;
-		if (code == ':')
-			return reject(why, optopt, NULL, "wants an argument, see --help", "");
-		if (code == '?' && optopt == 'p')
-			return reject(why, 'p', NULL, "is gone: the port follows the broker, ",
-				      "-b HOST:PORT");
-		if (code == '?')
-			return reject(why, optopt, argv[optind - 1],
-				      optopt < OPTION_DATAPATH ? unknown : "takes no argument", "");
-		const char *allowed = take(options, code, optarg);
-		if (allowed != NULL)
-			return reject(why, code, NULL, "wants ", allowed);
+	if (code == 'p')
+		return reject(line, option, len, "is gone: the port follows the broker, ",
+			      "-b HOST:PORT");
+	if (help == NULL)
+		return reject(line, option, len, "is not an option, see --help", "");
+	if (*help != ' ' && value != NULL)
+		return reject(line, option, len, "takes no argument", "");
+	if (code == 'h' || code == OPTION_HELP)
+		return TD_OPTIONS_HELP;
+	if (code == OPTION_VERSION)
+		return TD_OPTIONS_VERSION;
+	if (*help == ' ' && value == NULL)
+		value = *line->next++;
+	if (*help == ' ' && value == NULL)
+		return reject(line, option, len, "wants an argument, see --help", "");
+	const char *allowed = take(line->options, code, value);
+	return allowed == NULL ? TD_OPTIONS_RUN : reject(line, option, len, "wants ", allowed);
+}
+
+/* "--name", "--name=value", "-abc", "-cvalue" */
+static enum td_options_verdict take_word(struct command_line *line, char *word)
+{
+	size_t len = 0;
+
+	while (word[len] != 0 && word[len] != '=')
+		len++;
+	if (word[0] != '-' || word[1] == 0)
+		return reject(line, word, len, "is not an option, see --help", "");
+	if (word[1] == '-')
+		return take_option(line, word, len, find(word, len),
+				   word[len] != 0 ? &word[len + 1] : NULL);
+	for (word++; *word != 0; word++) {
+		const char letter[] = { '-', *word };
+		const char *help = find(letter, 2);
+		bool argument = help != NULL && *help == ' ';
+		enum td_options_verdict verdict = take_option(
+			line, letter, 2, help, argument && word[1] != 0 ? word + 1 : NULL);
+
+		if (argument || verdict != TD_OPTIONS_RUN)
+			return verdict;
 	}
-	return optind == argc ? TD_OPTIONS_RUN : reject(why, 0, argv[optind], unknown, "");
+	return TD_OPTIONS_RUN;
 }
 
 enum td_options_verdict td_options_parse(struct td_options *options, int argc, char **argv,
-					 char *text, size_t size)
+					 char *why, size_t size)
 {
-	const struct complaint why = { text, size };
+	struct command_line line = { options, argv + 1, why, size };
+	enum td_options_verdict verdict = TD_OPTIONS_RUN;
+	const char *missing = NULL;
 
 	*options = (struct td_options){ .tunnel_id = 1, .max_mtu = TD_MTU_DEFAULT };
 	options->brokers = calloc((size_t)argc, sizeof(options->brokers[0]));
 	if (options->brokers == NULL)
-		return reject(&why, 0, "memory", "is short", "");
-	enum td_options_verdict verdict = take_all(options, argc, argv, &why);
+		return reject(&line, "memory", 6, "is short", "");
+	while (verdict == TD_OPTIONS_RUN && *line.next != NULL)
+		verdict = take_word(&line, *line.next++);
 	if (verdict != TD_OPTIONS_RUN)
 		return verdict;
-	int missing = options->uuid == NULL        ? 'u'
-		      : options->ifname == NULL    ? 'i'
-		      : options->broker_count == 0 ? 'b'
-						   : 0;
-	return missing == 0 ? TD_OPTIONS_RUN
-			    : reject(&why, missing, NULL, "is missing, see --help", "");
+	if (options->broker_count == 0)
+		missing = "-b";
+	if (options->ifname == NULL)
+		missing = "-i";
+	if (options->uuid == NULL)
+		missing = "-u";
+	return missing == NULL ? TD_OPTIONS_RUN
+			       : reject(&line, missing, 2, "is missing, see --help", "");
 }
 
 void td_options_fini(struct td_options *options)

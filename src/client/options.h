@@ -48,6 +48,7 @@ enum td_options_verdict {
 /* Strings in options point into argv, whose "HOST:PORT" is cut in two. */
 enum td_options_verdict td_options_parse(struct td_options *options, int argc, char **argv,
 					 char *why, size_t size);
+/* For tests: the program keeps them to its end. */
 void td_options_fini(struct td_options *options);
 
 /* A line for each option: two spaces, "-u UUID", "-h, --help" or "--datapath WHICH", tabs, what it

@@ -2,7 +2,6 @@
 #include "client/report.h"
 
 #include <arpa/inet.h>
-#include <string.h>
 
 #include "sys/log.h"
 
@@ -25,7 +24,7 @@ static void report_up(struct td_report *report, const struct td_session_info *s,
 /* A network that is away for hours makes the client try for hours: it says so once. */
 static void report_trouble(struct td_report *report, const char *why, const char *consequence)
 {
-	if (report->trouble == NULL || strcmp(report->trouble, why) != 0)
+	if (report->trouble != why)
 		td_log(TD_LOG_NOTICE, "%s: %s", why, consequence);
 	report->trouble = why;
 }
@@ -33,7 +32,7 @@ static void report_trouble(struct td_report *report, const char *why, const char
 void td_report_state(struct td_report *report, const struct td_client_action *action,
 		     const struct td_session_info *session, struct td_time now)
 {
-	const char *why = action->why != NULL ? action->why : "";
+	const char *why = action->why;
 
 	switch (action->state) {
 	case TD_CLIENT_OFFLINE:
@@ -51,12 +50,10 @@ void td_report_state(struct td_report *report, const struct td_client_action *ac
 	case TD_CLIENT_CLOSING:
 		td_log(TD_LOG_NOTICE, "tunnel over interface %s ends: %s", session->ifname, why);
 		break;
-	case TD_CLIENT_ENDED:
-		td_log(TD_LOG_NOTICE, "ended: %s", why);
-		break;
 	case TD_CLIENT_COOKIE:
 	case TD_CLIENT_PREPARE:
 	case TD_CLIENT_CREATING:
+	case TD_CLIENT_ENDED:
 		break;
 	}
 }

@@ -39,8 +39,7 @@ void td_script_start(struct td_script *script, const char *event, const char *if
 	while (child < end && child->pid != 0)
 		child++;
 	if (child == end) {
-		td_log(TD_LOG_ERROR, "hook %s not started: %d others have not ended", event,
-		       TD_SCRIPT_RUNNING_MAX);
+		td_log(TD_LOG_ERROR, "hook %s not started: others hang", event);
 		return;
 	}
 	pid_t pid = fork();

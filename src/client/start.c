@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <linux/capability.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,18 +16,32 @@
 
 enum { STATUS_FAULT = 1, STATUS_USAGE = 2 };
 
-static int take_lock(struct td_lock *lock, const char *what)
+static int take_lock(int fd, const char *what)
 {
 	int32_t holder;
-	int err = td_lock_take(lock, TD_LOCK_DIR, what, &holder);
+	int err = td_lock_take(fd, what, &holder);
 
-	if (err == -EBUSY)
-		td_log(TD_LOG_ERROR, "another tunneldigger uses %s (pid %d), choose another", what,
-		       (int)holder);
-	else if (err < 0)
-		td_log(TD_LOG_ERROR, "%s must be a directory that this user can write to: %s",
-		       TD_LOCK_DIR, strerror(-err));
+	if (err < 0)
+		td_log(TD_LOG_ERROR, "another tunneldigger uses %s (pid %d)", what, (int)holder);
 	return err;
+}
+
+/* For as long as the process lives. */
+static int take_locks(const struct td_options *options)
+{
+	int fd = td_lock_open(TD_LOCK_FILE);
+	char what[32];
+
+	if (fd < 0) {
+		td_log(TD_LOG_ERROR, "%s cannot be written: %s", TD_LOCK_FILE, strerror(-fd));
+		return fd;
+	}
+	snprintf(what, sizeof(what), "interface %s", options->ifname);
+	int err = take_lock(fd, what);
+	if (err < 0)
+		return err;
+	snprintf(what, sizeof(what), "tunnel id %u", options->tunnel_id);
+	return take_lock(fd, what);
 }
 
 /* A hook that root executes has root's capabilities again. */
@@ -44,8 +57,11 @@ static int run(const struct td_options *options)
 {
 	const struct td_datapath_ops *ops;
 	char why[256];
-	int err = td_datapath_choose(options->datapath, &ops, why, sizeof(why));
+	int err = take_locks(options);
 
+	if (err < 0)
+		return err;
+	err = td_datapath_choose(options->datapath, &ops, why, sizeof(why));
 	if (err < 0) {
 		td_log(TD_LOG_ERROR, "%s", why);
 		return err;
@@ -59,25 +75,6 @@ static int run(const struct td_options *options)
 	return td_client_run(options, ops);
 }
 
-static int run_locked(const struct td_options *options)
-{
-	struct td_lock interface, id;
-	char what[TD_LOCK_NAME];
-
-	snprintf(what, sizeof(what), "interface %s", options->ifname);
-	int err = take_lock(&interface, what);
-	if (err < 0)
-		return err;
-	snprintf(what, sizeof(what), "tunnel id %u", options->tunnel_id);
-	err = take_lock(&id, what);
-	if (err == 0) {
-		err = run(options);
-		td_lock_release(&id);
-	}
-	td_lock_release(&interface);
-	return err;
-}
-
 static void say(int fd, const char *text)
 {
 	(void)!write(fd, text, strlen(text));
@@ -85,11 +82,10 @@ static void say(int fd, const char *text)
 
 int td_client_main(int argc, char **argv)
 {
-	struct td_options options;
+	static struct td_options options; /* for as long as the process lives */
 	char why[200];
 	int status = 0;
 
-	signal(SIGPIPE, SIG_IGN); /* nobody has to read what we say */
 	switch (td_options_parse(&options, argc, argv, why, sizeof(why))) {
 	case TD_OPTIONS_HELP:
 		say(STDOUT_FILENO, td_options_help);
@@ -108,11 +104,10 @@ int td_client_main(int argc, char **argv)
 		if (!td_caps_have(CAP_NET_ADMIN)) {
 			td_log(TD_LOG_ERROR, "start it as root: interfaces need CAP_NET_ADMIN");
 			status = STATUS_FAULT;
-		} else if (run_locked(&options) < 0) {
+		} else if (run(&options) < 0) {
 			status = STATUS_FAULT;
 		}
 		break;
 	}
-	td_options_fini(&options);
 	return status;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/genetlink.h>
 #include <linux/l2tp.h>
+#include <string.h>
 
 #include "core/l2tp.h"
 #include "datapath/datapath.h"
@@ -85,11 +86,11 @@ static int family_attribute(const struct nlattr *attr, void *ctx)
 {
 	uint16_t *family = ctx;
 
-	if ((attr->nla_type & NLA_TYPE_MASK) == CTRL_ATTR_FAMILY_ID) {
-		if (mnl_attr_validate(attr, MNL_TYPE_U16) < 0)
-			return MNL_CB_ERROR;
-		*family = mnl_attr_get_u16(attr);
-	}
+	if ((attr->nla_type & NLA_TYPE_MASK) != CTRL_ATTR_FAMILY_ID)
+		return MNL_CB_OK;
+	if (attr->nla_len != sizeof(*attr) + sizeof(*family))
+		return MNL_CB_ERROR;
+	memcpy(family, attr + 1, sizeof(*family));
 	return MNL_CB_OK;
 }
 

@@ -19,12 +19,13 @@
 #define LINE_MAX_BYTES  1024
 #define FACILITY_DAEMON (3 << 3)
 
+/* All zero is how it begins. */
 static struct {
-	const char *ident;
-	int fd; /* to the system's logger */
-	bool to_stderr;
-	enum td_log_level level;
-} logger = { .fd = -1, .to_stderr = true, .level = TD_LOG_INFO };
+	const char *ident; /* NULL: no syslog */
+	int fd;            /* to it; -1: it could not be made */
+	bool no_stderr;
+	int verbosity; /* beyond TD_LOG_INFO */
+} logger;
 
 static void connect_syslog(void)
 {
@@ -38,19 +39,19 @@ static void connect_syslog(void)
 
 void td_log_open(const char *ident, bool to_stderr, enum td_log_level level)
 {
-	if (logger.fd >= 0)
+	if (logger.ident && logger.fd >= 0)
 		close(logger.fd);
 	logger.fd = -1;
 	logger.ident = ident;
-	logger.to_stderr = to_stderr;
-	logger.level = level;
+	logger.no_stderr = !to_stderr;
+	logger.verbosity = (int)level - TD_LOG_INFO;
 	if (ident)
 		connect_syslog();
 }
 
 bool td_log_enabled(enum td_log_level level)
 {
-	return level <= logger.level;
+	return (int)level <= TD_LOG_INFO + logger.verbosity;
 }
 
 /* One call for head and text, so that lines of several processes do not mix. */
@@ -105,6 +106,6 @@ void td_log(enum td_log_level level, const char *format, ...)
 	}
 	if (logger.ident)
 		write_syslog(level, text, size);
-	if (logger.to_stderr)
+	if (!logger.no_stderr)
 		write_stderr(level, text, size);
 }

@@ -175,10 +175,12 @@ static bool port_possible(const char *service)
 
 int td_split_host_port(char *text, char **host, char **service)
 {
-	char *colon = strrchr(text, ':');
+	char *colon = text + strlen(text);
 	size_t size;
 
-	if (!colon || colon == text || !port_possible(colon + 1))
+	while (colon > text && *colon != ':')
+		colon--;
+	if (colon == text || !port_possible(colon + 1))
 		return -EINVAL;
 	*service = colon + 1;
 	*host = text;

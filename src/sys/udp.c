@@ -71,12 +71,12 @@ static int set_option(int fd, int level, int name, int value)
 	return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-/* Wishes: a refusal leaves the system's default. */
+/* Wishes: a refusal, which only who lacks CAP_NET_ADMIN gets, leaves the system's default. */
 static void set_buffers(int fd, int bytes)
 {
-	if (set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes) < 0)
+	if (set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes) < 0 && TD_WITH_BROKER)
 		(void)set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes);
-	if (set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes) < 0)
+	if (set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes) < 0 && TD_WITH_BROKER)
 		(void)set_option(fd, SOL_SOCKET, SO_SNDBUF, bytes);
 }
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* The locks that keep two clients from using one interface or one tunnel id. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,39 +19,30 @@
 
 #include "client/lock.h"
 
-static char base[] = "/tmp/td-lock-XXXXXX";
-static char dir[64];
+static char dir[] = "/tmp/td-lock-XXXXXX";
+static char path[64];
+static int fd = -1;
 
-static int make_base(void **state)
+static int begin(void **state)
 {
 	(void)state;
-	if (mkdtemp(base) == NULL)
+	if (mkdtemp(dir) == NULL)
 		return -1;
-	snprintf(dir, sizeof(dir), "%s/locks", base);
-	return 0;
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	fd = td_lock_open(path);
+	return fd < 0 ? -1 : 0;
 }
 
-static int remove_base(void **state)
+static int end(void **state)
 {
 	(void)state;
-	rmdir(dir);
-	return rmdir(base);
-}
-
-static int files(void)
-{
-	DIR *d = opendir(dir);
-	int count = 0;
-
-	assert_non_null(d);
-	for (const struct dirent *e; (e = readdir(d)) != NULL;)
-		count += e->d_name[0] != '.';
-	closedir(d);
-	return count;
+	close(fd);
+	unlink(path);
+	return rmdir(dir);
 }
 
 /* A child that takes the lock and waits to be killed; its id once it has the lock. */
-static pid_t start_holder(const char *name)
+static pid_t start_holder(const char *what)
 {
 	int ready[2];
 	char byte;
@@ -60,11 +51,12 @@ static pid_t start_holder(const char *name)
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		struct td_lock lock;
 		int32_t holder;
+		int own = td_lock_open(path);
 
 		alarm(20);
-		if (td_lock_take(&lock, dir, name, &holder) == 0 && write(ready[1], "x", 1) == 1)
+		if (own >= 0 && td_lock_take(own, what, &holder) == 0 &&
+		    write(ready[1], "x", 1) == 1)
 			pause();
 		_exit(1);
 	}
@@ -80,107 +72,96 @@ static void end_holder(pid_t pid)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
+/* What a process of its own gets. */
+static int try_elsewhere(const char *what, bool other_namespace)
+{
+	pid_t pid = fork();
+	int status;
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int32_t holder;
+		int own = td_lock_open(path);
+
+		if (other_namespace && unshare(CLONE_NEWNET) < 0)
+			_exit(255);
+		_exit(own < 0 ? 254 : -td_lock_take(own, what, &holder));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
 static void the_holder_is_named_and_kill_9_frees_the_lock(void **state)
 {
-	struct td_lock lock;
 	int32_t holder = 0;
 	pid_t pid = start_holder("interface l2tp0");
 
 	(void)state;
-	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), -EBUSY);
+	assert_int_equal(td_lock_take(fd, "interface l2tp0", &holder), -EAGAIN);
 	assert_int_equal(holder, pid);
-	assert_int_equal(lock.fd, -1);
-	td_lock_release(&lock); /* nothing was taken, nothing is given back */
-	assert_int_equal(files(), 1);
-	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), -EBUSY);
 	end_holder(pid);
-	assert_int_equal(files(), 1); /* left behind, and locks nothing */
-	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), 0);
-	td_lock_release(&lock);
-	assert_int_equal(files(), 0);
+	assert_int_equal(td_lock_take(fd, "interface l2tp0", &holder), 0);
+	assert_int_equal(try_elsewhere("interface l2tp0", false), EAGAIN);
 }
 
-static void other_names_are_other_locks(void **state)
+static void each_name_has_a_lock_of_its_own(void **state)
 {
-	static const char *const names[] = { "interface 7", "interface 8", "tunnel id 7" };
-	pid_t pids[3];
+	int32_t holder = 0;
+	char what[32];
 
 	(void)state;
-	for (int i = 0; i < 3; i++)
-		pids[i] = start_holder(names[i]);
-	for (int i = 0; i < 3; i++)
-		end_holder(pids[i]);
-	for (int i = 0; i < 3; i++) {
-		struct td_lock lock;
-		int32_t holder;
-
-		assert_int_equal(td_lock_take(&lock, dir, names[i], &holder), 0);
-		td_lock_release(&lock);
+	for (int i = 0; i < 500; i++) {
+		snprintf(what, sizeof(what), "tunnel id %d", i);
+		assert_int_equal(try_elsewhere(what, false), 0);
+		assert_int_equal(td_lock_take(fd, what, &holder), 0);
 	}
-	assert_int_equal(files(), 0);
+	assert_int_equal(try_elsewhere("tunnel id 7", false), EAGAIN);
+	assert_int_equal(try_elsewhere("interface 7", false), 0);
 }
 
-static void what_is_executed_does_not_inherit_it(void **state)
+static void another_network_namespace_has_locks_of_its_own(void **state)
 {
-	struct td_lock lock;
 	int32_t holder;
 
 	(void)state;
-	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), 0);
-	assert_true(fcntl(lock.fd, F_GETFD) & FD_CLOEXEC);
-	td_lock_release(&lock);
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(td_lock_take(fd, "interface l2tp1", &holder), 0);
+	assert_int_equal(try_elsewhere("interface l2tp1", false), EAGAIN);
+	assert_int_equal(try_elsewhere("interface l2tp1", true), 0);
 }
 
-static void a_link_in_its_place_is_not_followed(void **state)
+static void what_is_executed_does_not_inherit_them(void **state)
 {
-	struct td_lock lock;
+	(void)state;
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+}
+
+static void a_file_that_cannot_be_is_an_error(void **state)
+{
+	char link[64], victim[64];
 	struct stat there;
-	int32_t holder;
-	char victim[80];
 
 	(void)state;
-	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), 0);
-	td_lock_release(&lock);
-	snprintf(victim, sizeof(victim), "%s/victim", base);
-	assert_int_equal(symlink(victim, lock.path), 0);
-	assert_int_equal(td_lock_take(&lock, dir, "interface l2tp0", &holder), -ELOOP);
+	assert_int_equal(td_lock_open("/nonexistent/lock"), -ENOENT);
+	snprintf(link, sizeof(link), "%s/link", dir);
+	snprintf(victim, sizeof(victim), "%s/victim", dir);
+	assert_int_equal(symlink(victim, link), 0);
+	assert_int_equal(td_lock_open(link), -ELOOP);
 	assert_int_equal(stat(victim, &there), -1);
-	assert_int_equal(unlink(lock.path), 0);
-}
-
-static void a_path_that_does_not_fit_is_an_error(void **state)
-{
-	struct td_lock lock;
-	int32_t holder;
-	char name[100];
-
-	(void)state;
-	memset(name, 'x', sizeof(name) - 1);
-	name[sizeof(name) - 1] = 0;
-	assert_int_equal(td_lock_take(&lock, dir, name, &holder), -ENAMETOOLONG);
-}
-
-static void a_directory_that_cannot_be_is_an_error(void **state)
-{
-	struct td_lock lock;
-	int32_t holder;
-
-	(void)state;
-	assert_int_equal(td_lock_take(&lock, "/nonexistent/locks", "interface l2tp0", &holder),
-			 -ENOENT);
-	assert_int_equal(lock.fd, -1);
+	assert_int_equal(unlink(link), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_holder_is_named_and_kill_9_frees_the_lock),
-		cmocka_unit_test(other_names_are_other_locks),
-		cmocka_unit_test(what_is_executed_does_not_inherit_it),
-		cmocka_unit_test(a_link_in_its_place_is_not_followed),
-		cmocka_unit_test(a_path_that_does_not_fit_is_an_error),
-		cmocka_unit_test(a_directory_that_cannot_be_is_an_error),
+		cmocka_unit_test(each_name_has_a_lock_of_its_own),
+		cmocka_unit_test(another_network_namespace_has_locks_of_its_own),
+		cmocka_unit_test(what_is_executed_does_not_inherit_them),
+		cmocka_unit_test(a_file_that_cannot_be_is_an_error),
 	};
 
-	return cmocka_run_group_tests(tests, make_base, remove_base);
+	return cmocka_run_group_tests(tests, begin, end);
 }
