@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <stdlib.h>
-
 #include "base/assert.h"
 #include "client/client.h"
 #include "sys/log.h"
@@ -8,7 +6,7 @@
 _Noreturn void td_assert_failed(const char *file, int line)
 {
 	td_log(TD_LOG_ERROR, "programming fault at %s:%d, please report it", file, line);
-	abort();
+	__builtin_trap();
 }
 
 int main(int argc, char **argv)

@@ -107,9 +107,10 @@ static bool take_datapath(struct td_options *options, const char *text)
 		[TD_DATAPATH_KERNEL] = "kernel",
 		[TD_DATAPATH_TAP] = "tap",
 	};
+	const size_t size = strlen(text) + 1;
 	unsigned i = 0;
 
-	while (i < 3 && strcmp(text, choices[i]) != 0)
+	while (i < 3 && (size > sizeof(choices[0]) || memcmp(text, choices[i], size) != 0))
 		i++;
 	options->datapath = (enum td_datapath_choice)i;
 	return i < 3;

@@ -140,7 +140,7 @@ static void brokers_keep_their_order_without_limit(void **state)
 	enum { COUNT = 1000 };
 	static char words[5][16] = { "tunneldigger", "-u", "node", "-i", "l2tp0" };
 	static char option[] = "-b", texts[COUNT][24];
-	static char *argv[5 + 2 * COUNT];
+	static char *argv[5 + 2 * COUNT + 1];
 	int argc = 0;
 	struct td_options o;
 	char why[200];
