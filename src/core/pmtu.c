@@ -23,8 +23,9 @@
 #include "base/assert.h"
 #include "core/l2tp.h"
 
-/* What a peer may say about itself: less than 576 no Internet host has, more no switch. */
-#define PEER_MTU_MIN 576
+/* What a peer may say about itself: less leaves no path of the Internet (IP packets of 576 bytes),
+ * more passes no switch. */
+#define PEER_MTU_MIN (548 - TD_INNER_OVERHEAD)
 #define PEER_MTU_MAX 9216
 
 #define FIRST_TRIES       3
