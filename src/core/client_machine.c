@@ -26,6 +26,7 @@
 #define MARKS_US            TD_SECONDS(5)
 #define JITTER_US           TD_SECONDS(1)
 #define PROVEN_US           TD_SECONDS(15)
+#define DOUBTFUL_US         TD_SECONDS(120)
 #define SILENCE_US          TD_SECONDS(60)
 #define KEEPALIVE_US        TD_SECONDS(5)
 #define KEEPALIVE_JITTER_US TD_MS(250)
@@ -33,6 +34,7 @@
 #define OFFLINE_US          TD_SECONDS(2)
 #define FAREWELL_US         TD_SECONDS(5)
 #define DOUBTS_MAX          2
+#define AMBIGUOUS           "ambiguous answer, asking again from a fresh port"
 
 static uint32_t chosen_broker(const struct td_client *c)
 {
@@ -74,6 +76,9 @@ static void ask_again(struct td_client *c)
 static void send_keepalive(struct td_client *c, struct td_time now)
 {
 	c->send |= TD_SEND_KEEPALIVE;
+	if (c->local.mtu_failed)
+		c->session.mtu = 0; /* as if it had never been asked for */
+	c->local.mtu_failed = false;
 	c->again = from_now(c, now, KEEPALIVE_US - KEEPALIVE_JITTER_US, 2 * KEEPALIVE_JITTER_US);
 }
 
@@ -136,7 +141,9 @@ static void enter(struct td_client *c, enum td_client_state state, const char *w
 		break;
 	case TD_CLIENT_CREATING:
 	case TD_CLIENT_UP:
-		c->deadline = from_now(c, now, PROVEN_US, JITTER_US);
+		c->deadline = from_now(c, now,
+				       state == TD_CLIENT_UP && c->doubts ? DOUBTFUL_US : PROVEN_US,
+				       JITTER_US);
 		c->again = td_time_add(now, KEEPALIVE_US);
 		td_machine_heard(c, now);
 		break;
@@ -279,7 +286,7 @@ static void doubt(struct td_client *c, struct td_time now)
 	td_selection_renew(&c->candidates);
 	c->chosen_at = now;
 	c->prepares = 0;
-	enter(c, TD_CLIENT_COOKIE, "ambiguous answer, asking again from a fresh port", now);
+	enter(c, TD_CLIENT_COOKIE, AMBIGUOUS, now);
 }
 
 static void fill_session(struct td_client *c, const struct td_msg *msg)
@@ -297,11 +304,12 @@ static void fill_session(struct td_client *c, const struct td_msg *msg)
 
 void td_machine_got_tunnel(struct td_client *c, const struct td_msg *msg, struct td_time now)
 {
-	if (!msg->tunnel.has_features && c->prepares > 1 && c->doubts < DOUBTS_MAX) {
+	if (msg->tunnel.has_features || c->prepares <= 1) {
+		c->doubts = 0;
+	} else if (c->doubts < DOUBTS_MAX) {
 		doubt(c, now);
 		return;
-	}
-	c->doubts = 0;
+	} /* else it is taken for want of better, for a while */
 	fill_session(c, msg);
 	enter(c, TD_CLIENT_CREATING, "broker made the tunnel", now);
 }
@@ -376,7 +384,11 @@ static void expire(struct td_client *c, struct td_time now)
 				   "the interface takes too long to make", now);
 		break;
 	case TD_CLIENT_UP:
-		td_selection_proven(&c->candidates, chosen_broker(c));
+		if (c->doubts)
+			td_machine_give_up(c, TD_ERROR_CLIENT_SHUTDOWN, TD_BLAME_NOBODY, AMBIGUOUS,
+					   now);
+		else
+			td_selection_proven(&c->candidates, chosen_broker(c));
 		break;
 	case TD_CLIENT_CLOSING:
 		enter(c, TD_CLIENT_ENDED, "shutdown, the interface is still being removed", now);

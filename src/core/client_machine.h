@@ -38,6 +38,7 @@ struct td_local {
 	enum td_local_state state;
 	uint32_t sequence;     /* of CREATE or DESTROY */
 	uint32_t mtu_sequence; /* of SET_MTU; 0: none under way */
+	bool mtu_failed;       /* it is tried again with the next keepalive */
 	bool given_up;
 	bool hook_up_due, hook_down_due;
 	bool hook_up_ran;
@@ -66,7 +67,7 @@ struct td_client {
 	bool ending;              /* td_client_shutdown() was called */
 	uint8_t asked;            /* rounds of questions in this attempt */
 	uint8_t prepares;         /* sent in this attempt */
-	uint8_t doubts;           /* TUNNELs in a row that were not believed */
+	uint8_t doubts; /* TUNNELs in a row that were not believed, the present included */
 	uint8_t offline_tries;
 
 	uint8_t send; /* to the chosen broker: enum td_machine_send */

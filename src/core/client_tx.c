@@ -239,7 +239,8 @@ void td_client_result(struct td_client *c, uint32_t sequence, int err, struct td
 		c->open_sequence = 0;
 		opened(c, err, now);
 	} else if (sequence == c->local.mtu_sequence) {
-		c->local.mtu_sequence = 0; /* a failure is not fatal: the old MTU stays */
+		c->local.mtu_sequence = 0;
+		c->local.mtu_failed = err != 0; /* not fatal: the old MTU stays for now */
 	} else if (sequence == c->local.sequence) {
 		c->local.sequence = 0;
 		if (c->local.state == TD_LOCAL_REMOVING)

@@ -92,6 +92,7 @@ struct session {
 	uint8_t destroy_tries;
 	uint16_t mtu_wanted; /* info.mtu is what was asked for last */
 	uint16_t mtu_told;   /* what was set last, as far as hooks know */
+	bool mtu_failed;     /* it could not be set: try again at retry_at */
 	uint32_t rate_wanted, rate_asked;
 
 	/* Hooks: one at a time, in the order up, mtu-changed, pre-down, down. */

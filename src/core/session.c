@@ -310,6 +310,7 @@ void td_session_resume(struct td_engine *e, struct session *s, enum session_stat
 	s->mtu_wanted = e->config.fixed_mtu ? s->mtu_wanted : td_pmtu_inner_mtu(&s->pmtu);
 	/* What hooks were told last is what is certain: the rest is set, and told, again. */
 	s->hooks_due &= (uint8_t)(e->config.hooks & ~(uint32_t)DUE(TD_HOOK_MTU_CHANGED));
+	s->mtu_failed = true; /* who knows: the one who asked for it is gone */
 	e->used++;
 	s->state = state;
 	index_session(e, s, td_session_alive(s));

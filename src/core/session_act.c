@@ -9,6 +9,7 @@
 
 #define DESTROY_TRIES 3
 #define DESTROY_PAUSE TD_SECONDS(1)
+#define MTU_PAUSE     TD_SECONDS(15)
 
 /* Of MTU and rate limit, per session: each costs a netlink request and perhaps a hook, and the
  * client asks for it with a single datagram. */
@@ -21,12 +22,17 @@ static uint32_t next_sequence(struct session *s)
 	return s->sequence;
 }
 
+static bool mtu_due(const struct session *s)
+{
+	return s->mtu_wanted != s->info.mtu || (s->mtu_failed && s->retry_at.us == TD_NEVER.us);
+}
+
 /* Is there a change to make to the interface, and not one too many? */
 static bool may_change(struct td_engine *e, struct session *s, struct td_time now)
 {
 	const struct td_time ready = td_bucket_ready(&s->changes, &change_rate);
 
-	if (s->mtu_wanted == s->info.mtu && s->rate_wanted == s->rate_asked)
+	if (!mtu_due(s) && s->rate_wanted == s->rate_asked)
 		return false;
 	if (!td_time_reached(ready, now)) {
 		s->retry_at = ready;
@@ -39,9 +45,10 @@ static bool may_change(struct td_engine *e, struct session *s, struct td_time no
 
 static void change_interface(struct session *s, struct td_action *action)
 {
-	if (s->mtu_wanted != s->info.mtu) {
+	if (mtu_due(s)) {
 		action->kind = TD_ACTION_SET_MTU;
 		s->info.mtu = s->mtu_wanted;
+		s->mtu_failed = false;
 	} else {
 		action->kind = TD_ACTION_SET_RATE;
 		s->rate_asked = action->rate_kbps = s->rate_wanted;
@@ -159,8 +166,13 @@ bool td_session_action(struct td_engine *e, struct session *s, struct td_action 
 	       hook_action(s, action, now);
 }
 
-static void mtu_is_set(struct td_engine *e, struct session *s, int err)
+static void mtu_is_set(struct td_engine *e, struct session *s, int err, struct td_time now)
 {
+	if (err != 0) {
+		s->mtu_failed = true;
+		s->retry_at = td_time_add(now, MTU_PAUSE);
+		td_session_rearm(e, s);
+	}
 	if (s->mtu_told == s->info.mtu)
 		s->hooks_due &= (uint8_t)~DUE(TD_HOOK_MTU_CHANGED); /* changed back */
 	else if (err == 0 && (e->config.hooks & DUE(TD_HOOK_MTU_CHANGED)))
@@ -211,7 +223,7 @@ static void path_result(struct td_engine *e, struct session *s, int err, struct 
 	else if (action == TD_ACTION_DESTROY)
 		destroyed(e, s, err, now);
 	else if (action == TD_ACTION_SET_MTU && s->state == SESSION_UP)
-		mtu_is_set(e, s, err);
+		mtu_is_set(e, s, err, now);
 }
 
 void td_session_result(struct td_engine *e, struct session *s, uint32_t sequence, int err,

@@ -193,6 +193,36 @@ static void test_answer_without_features_is_believed_the_third_time(void **state
 	world_finish(w);
 }
 
+/* … but not for ever: in better times the broker can be understood. */
+static void test_answer_believed_for_want_of_better_is_asked_for_again(void **state)
+{
+	struct world *w = world_new(1, TD_SELECT_FIRST, 8);
+	struct world_broker *b = &w->broker[0];
+
+	(void)state;
+	b->forgets_features = b->has_keepalives = true;
+	world_start(w);
+	for (int i = 0; i < 3; i++) {
+		world_until(w, TD_CLIENT_PREPARE, TD_SECONDS(4));
+		b->late_mute = true; /* the first TUNNEL is lost */
+		world_run(w, TD_SECONDS(1));
+		b->late_mute = false;
+		while (td_client_state(w->c) == TD_CLIENT_PREPARE)
+			assert_true(world_step(w, TD_NEVER));
+	}
+	world_until(w, TD_CLIENT_UP, TD_SECONDS(1));
+	assert_int_equal(w->session.session_id, 1);
+	world_run(w, TD_SECONDS(115));
+	assert_int_equal(w->creates, 1);
+	world_run(w, TD_SECONDS(20));
+	assert_int_equal(td_client_state(w->c), TD_CLIENT_UP);
+	assert_int_equal(w->creates, 2);
+	assert_int_equal(w->session.session_id, 7);
+	world_run(w, TD_SECONDS(300));
+	assert_int_equal(w->creates, 2);
+	world_finish(w);
+}
+
 static void test_first_answer_without_features_is_believed(void **state)
 {
 	struct world *w = world_new(1, TD_SELECT_FIRST, 9);
@@ -384,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_errors_before_prepare_are_ignored),
 		cmocka_unit_test(test_answer_to_repeated_prepare_without_features),
 		cmocka_unit_test(test_answer_without_features_is_believed_the_third_time),
+		cmocka_unit_test(test_answer_believed_for_want_of_better_is_asked_for_again),
 		cmocka_unit_test(test_first_answer_without_features_is_believed),
 		cmocka_unit_test(test_fresh_port_cannot_be_had),
 		cmocka_unit_test(test_fresh_port_that_takes_its_time),

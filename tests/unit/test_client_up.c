@@ -115,6 +115,14 @@ static void test_one_mtu_change_at_a_time_and_failures_are_survived(void **state
 	assert_int_equal(w->set_mtus, 2);
 	assert_int_equal(w->mtu, 1309);
 	assert_int_equal(td_client_state(w->c), TD_CLIENT_UP);
+	/* It is tried again with each keepalive, until it can be done. */
+	world_run(w, TD_SECONDS(12));
+	assert_in_range(w->set_mtus, 4, 5);
+	w->mtu_error = 0;
+	world_run(w, TD_SECONDS(8));
+	w->set_mtus = 2;
+	world_run(w, TD_SECONDS(20));
+	assert_int_equal(w->set_mtus, 2);
 	/* One that is under way when the tunnel ends is of no concern to the next. */
 	world_tell(w, 0, &(struct td_msg){ .type = TD_MSG_PMTU_NTFY, .mtu = 1350 });
 	world_run(w, TD_MS(50));

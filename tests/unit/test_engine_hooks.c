@@ -396,6 +396,25 @@ static void test_a_failed_change_is_not_told(void **state)
 	assert_int_equal(world_count(w, TD_ACTION_HOOK, TD_HOOK_MTU_CHANGED), 0);
 }
 
+static void test_a_failed_change_is_tried_again(void **state)
+{
+	struct world *w = *state;
+	struct client c = client_number(0);
+
+	w->path[TD_ACTION_SET_MTU].err = -EINVAL;
+	assert_true(client_join(w, &c));
+	notify(w, &c, 1400);
+	world_pass(w, TD_SECONDS(14));
+	assert_int_equal(world_count(w, TD_ACTION_SET_MTU, ANY_HOOK), 1);
+	world_pass(w, TD_SECONDS(2));
+	assert_int_equal(world_count(w, TD_ACTION_SET_MTU, ANY_HOOK), 2);
+	w->path[TD_ACTION_SET_MTU].err = 0;
+	world_pass(w, TD_SECONDS(60));
+	assert_int_equal(world_count(w, TD_ACTION_SET_MTU, ANY_HOOK), 3);
+	assert_int_equal(world_last(w, TD_ACTION_SET_MTU, ANY_HOOK)->session.mtu, 1400);
+	assert_int_equal(world_count(w, TD_ACTION_HOOK, TD_HOOK_MTU_CHANGED), 1);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -418,6 +437,7 @@ int main(void)
 		TEST(test_the_chain_of_mtus_has_no_gap),
 		TEST(test_a_change_back_that_fails_is_none),
 		TEST(test_a_failed_change_is_not_told),
+		TEST(test_a_failed_change_is_tried_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,6 +203,25 @@ static void test_work_under_way_begins_again(void **state)
 	assert_int_equal(world_last(w, TD_ACTION_HOOK, TD_HOOK_MTU_CHANGED)->session.mtu, 1400);
 }
 
+/* The up hook was told of an MTU that was still being set when the worker ended. */
+static void test_mtu_is_set_again(void **state)
+{
+	struct world *w = *state;
+	struct client c = client_number(0);
+
+	assert_true(client_greet(w, &c));
+	w->blocked = true;
+	client_prepare(w, &c);
+	w->path[TD_ACTION_SET_MTU].delay_us = HOLD;
+	notify(w, &c, 1400);
+	w->blocked = false;
+	world_pass(w, TD_MS(1));
+	assert_int_equal(world_count(w, TD_ACTION_HOOK, TD_HOOK_UP), 1);
+	world_upgrade(w);
+	world_answer(w, world_open(w, TD_ACTION_SET_MTU, ANY_HOOK), 0);
+	assert_int_equal(world_last(w, TD_ACTION_SET_MTU, ANY_HOOK)->session.mtu, 1400);
+}
+
 static void test_no_slot_twice(void **state)
 {
 	struct world *w = *state;
@@ -459,6 +478,7 @@ int main(void)
 		TEST(test_running_hooks_go_on),
 		TEST(test_flow_of_a_session_that_is_down_is_free),
 		TEST(test_work_under_way_begins_again),
+		TEST(test_mtu_is_set_again),
 		TEST(test_no_slot_twice),
 		TEST(test_other_configuration),
 		TEST(test_damaged_records_of_every_state),
