@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * A broker: the core's engine or the model of the deployed one, and the program around it: a data
+ * path that hesitates and fails, hooks that take their time, a worker that is replaced.
+ *
+ * Each action goes through the oracle of tests/unit, and the engine's memory is looked through
+ * after every event. The data path here is the judge of what CREATE made and DESTROY removed.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim.h"
+
+struct td_time sim_broker_now(const struct sim_broker *b)
+{
+	return (struct td_time){ b->sim->now.us + b->clock_us };
+}
+
+/* --- data path --- */
+
+static void make(struct sim_broker *b, uint32_t index, const struct td_session_info *session)
+{
+	struct sim_iface *iface = &b->ifaces[index];
+
+	for (uint32_t i = 0; i < b->config.max_tunnels; i++) {
+		const struct td_session_info *other = &b->ifaces[i].session;
+
+		if (!b->ifaces[i].present)
+			continue;
+		sim_check(b->sim, other->tunnel_id != session->tunnel_id);
+		sim_check(b->sim, strcmp(other->ifname, session->ifname) != 0);
+		sim_check(b->sim, !td_flow_equal(&other->flow, &session->flow));
+	}
+	*iface = (struct sim_iface){ .present = true, .session = *session, .mtu = session->mtu };
+}
+
+/* What DESTROY finds: the interface, or nothing if there is a reason for that. */
+static int unmake(struct sim_broker *b, uint32_t index, int err)
+{
+	struct sim_iface *iface = &b->ifaces[index];
+
+	if (!iface->present) {
+		sim_check(b->sim, iface->gone);
+		return -ENODEV;
+	}
+	if (err == 0 || iface->failures == 2) {
+		iface->present = false;
+		return 0;
+	}
+	iface->failures++;
+	return err;
+}
+
+static int perform(struct sim_broker *b, const struct sim_event *e,
+		   const struct td_session_info *session)
+{
+	switch ((enum td_action_kind)e->kind) {
+	case TD_ACTION_CREATE:
+		if (e->err == 0)
+			make(b, e->handle.index, session);
+		return e->err;
+	case TD_ACTION_DESTROY:
+		return unmake(b, e->handle.index, e->err);
+	case TD_ACTION_SET_MTU:
+		if (e->err == 0)
+			b->ifaces[e->handle.index].mtu = session->mtu;
+		return e->err;
+	case TD_ACTION_SET_RATE:
+	case TD_ACTION_HOOK:
+	case TD_ACTION_UP:
+	case TD_ACTION_DOWN:
+	case TD_ACTION_CHANGED:
+	case TD_ACTION_FREED:
+		break;
+	}
+	return e->err;
+}
+
+static void report(struct sim_broker *b, const struct sim_event *e, int err)
+{
+	const struct deed deed = {
+		.action = { .kind = e->kind, .handle = e->handle, .sequence = e->sequence },
+		.err = err,
+	};
+
+	sim_log(b->sim, "broker %u: action %d of %u ends with %d", b->number, e->kind,
+		e->handle.index, err);
+	b->oracle.now = sim_broker_now(b);
+	oracle_answer(&b->oracle, &deed);
+	td_engine_result(b->engine, e->handle, e->sequence, err, sim_broker_now(b));
+	sim_broker_settle(b);
+}
+
+/* slot: the worker that asked. Hooks belong to the parent, and outlive it. */
+static void done(struct sim *s, const struct sim_event *e)
+{
+	struct sim_broker *b = &s->brokers[e->node];
+	struct td_session_info session;
+
+	if (!b->running || b->life != e->life ||
+	    (e->kind != TD_ACTION_HOOK && b->worker != e->slot))
+		return;
+	memcpy(&session, e->bytes, sizeof(session));
+	report(b, e, perform(b, e, &session));
+}
+
+/* The same result once more: nothing is done any more. */
+static void done_again(struct sim *s, const struct sim_event *e)
+{
+	struct sim_broker *b = &s->brokers[e->node];
+
+	if (b->running && b->life == e->life && b->worker == e->slot)
+		report(b, e, e->err);
+}
+
+static struct sim_event *answer(struct sim_broker *b, const struct td_action *a, int64_t delay_us,
+				int err, void (*run)(struct sim *, const struct sim_event *))
+{
+	struct sim_event *e = sim_at(b->sim, delay_us, run, sizeof(*a->session));
+
+	e->node = b->number;
+	e->life = b->life;
+	e->slot = b->worker;
+	e->handle = a->handle;
+	e->sequence = a->sequence;
+	e->kind = (int)a->kind;
+	e->err = err;
+	memcpy(e->bytes, a->session, sizeof(*a->session));
+	return e;
+}
+
+static int64_t delay(struct sim *s, bool hook)
+{
+	if (!s->trouble || sim_chance(s, 850))
+		return sim_between(s, 0, hook ? TD_MS(200) : TD_MS(20));
+	if (hook)
+		return sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 200 : 15));
+	return sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 40 : 4));
+}
+
+static int error(struct sim *s)
+{
+	static const int errors[] = { -EIO, -EEXIST, -ENODEV, -EPERM, -ETIMEDOUT };
+
+	return s->trouble && sim_chance(s, 60) ? errors[sim_below(s, 5)] : 0;
+}
+
+/* --- actions --- */
+
+static void keep_record(struct sim_broker *b, const struct td_action *a)
+{
+	b->record_sizes[a->handle.index] = (uint16_t)td_engine_export(
+		b->engine, a->handle, b->records[a->handle.index], sim_broker_now(b));
+}
+
+static void act(struct sim_broker *b, const struct td_action *a)
+{
+	struct sim *s = b->sim;
+	int err = error(s);
+
+	sim_log(s, "broker %u: action %d hook %d of %u, sequence %u, MTU %u", b->number, a->kind,
+		a->hook, a->handle.index, a->sequence, a->session->mtu);
+	oracle_action(&b->oracle, a);
+	switch (a->kind) {
+	case TD_ACTION_HOOK:
+		if (a->hook == TD_HOOK_RATE_LIMITED)
+			return;
+		answer(b, a, delay(s, true), err, done);
+		break;
+	case TD_ACTION_DESTROY:
+		if (err == -ENODEV)
+			err = -EBUSY; /* that would be a lie */
+		answer(b, a, delay(s, false), err, done);
+		break;
+	case TD_ACTION_CREATE:
+	case TD_ACTION_SET_MTU:
+	case TD_ACTION_SET_RATE:
+		answer(b, a, delay(s, false), err, done);
+		if (s->trouble && sim_chance(s, 30))
+			answer(b, a, sim_between(s, TD_SECONDS(40), TD_SECONDS(200)), 0,
+			       done_again);
+		break;
+	case TD_ACTION_CHANGED:
+		keep_record(b, a);
+		break;
+	case TD_ACTION_FREED:
+		b->record_sizes[a->handle.index] = 0;
+		sim_check(s, !b->ifaces[a->handle.index].present);
+		break;
+	case TD_ACTION_UP:
+		sim_check(s, b->ifaces[a->handle.index].present || b->ifaces[a->handle.index].gone);
+		break;
+	case TD_ACTION_DOWN:
+		break;
+	}
+}
+
+static bool send_all(struct sim_broker *b)
+{
+	uint8_t bytes[SIM_DATAGRAM];
+	struct td_engine_tx to;
+	bool any = false;
+	size_t size;
+
+	while (!b->blocked && (size = td_engine_tx(b->engine, &to, bytes, TD_ENGINE_TX_MAX,
+						   sim_broker_now(b))) > 0) {
+		sim_send_down(b, &to.flow, bytes, size);
+		any = true;
+	}
+	return any;
+}
+
+static void drain(struct sim_broker *b)
+{
+	struct td_action a;
+	bool more = true;
+
+	b->oracle.now = sim_broker_now(b);
+	while (more) {
+		more = send_all(b);
+		while (td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
+			act(b, &a);
+			more = true;
+		}
+	}
+	if (b->checks++ % b->sim->check_every == 0)
+		check_engine(b->engine);
+}
+
+/* --- time --- */
+
+static void wake(struct sim *s, const struct sim_event *e)
+{
+	struct sim_broker *b = &s->brokers[e->node];
+	const struct td_time now = sim_broker_now(b);
+
+	if (!b->running || b->life != e->life || b->wake_at.us != e->at.us)
+		return;
+	b->wake_at = TD_NEVER;
+	if (b->old_model)
+		old_broker_tick(&b->old, now.us);
+	else
+		td_engine_tick(b->engine, now);
+	sim_broker_settle(b);
+	if (!b->old_model)
+		sim_check(s, td_engine_deadline(b->engine).us > now.us);
+}
+
+static void sleep_until(struct sim_broker *b, struct td_time deadline)
+{
+	struct sim *s = b->sim;
+	struct td_time at = { deadline.us - b->clock_us };
+	struct sim_event *e;
+
+	if (deadline.us == TD_NEVER.us)
+		return;
+	if (at.us < s->now.us)
+		at = s->now;
+	if (at.us >= b->wake_at.us)
+		return;
+	b->wake_at = at;
+	e = sim_at(s, at.us - s->now.us, wake, 0);
+	e->node = b->number;
+	e->life = b->life;
+}
+
+void sim_broker_settle(struct sim_broker *b)
+{
+	if (b->old_model) {
+		sleep_until(b, (struct td_time){ old_broker_deadline(&b->old) });
+		return;
+	}
+	drain(b);
+	sleep_until(b, td_engine_deadline(b->engine));
+}
+
+void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
+		   size_t size)
+{
+	uint8_t *copy;
+
+	if (size == 0 || (bytes[0] & 0x80) == 0)
+		return;
+	copy = malloc(size);
+	memcpy(copy, bytes, size);
+	sim_log(b->sim, "broker %u < port %u type %02x, %zu bytes", b->number, flow->peer.port,
+		bytes[4], size);
+	if (b->old_model)
+		old_broker_rx(&b->old, flow, copy, size, sim_broker_now(b).us);
+	else
+		td_engine_rx(b->engine, flow, copy, size, sim_broker_now(b));
+	free(copy);
+	sim_broker_settle(b);
+}
+
+/* --- life --- */
+
+static void old_send(void *owner, const struct td_flow *flow, const uint8_t *bytes, size_t size)
+{
+	sim_send_down(owner, flow, bytes, size);
+}
+
+static void start_old(struct sim_broker *b)
+{
+	b->old.send = old_send;
+	b->old.owner = b;
+	b->old.max_tunnels = b->config.max_tunnels;
+	b->old.id_base = b->config.tunnel_id_base;
+	b->old.fixed_mtu = b->config.fixed_mtu;
+	b->old.first_keepalive_us = b->old.first_probe_us = -1;
+	b->old.tunnels = calloc(b->config.max_tunnels, sizeof(*b->old.tunnels));
+	old_broker_start(&b->old, td_rng_next(&b->sim->rng));
+}
+
+static void new_engine(struct sim_broker *b)
+{
+	const size_t size = td_engine_size(b->config.max_tunnels);
+
+	b->config.seed = td_rng_next(&b->sim->rng);
+	b->memory = malloc(size);
+	memset(b->memory, 0xee, size);
+	b->engine = td_engine_init(b->memory, &b->config, sim_broker_now(b));
+	b->oracle.config = b->config;
+	b->oracle.stop_at = TD_NEVER;
+	b->oracle.stopping = false;
+	b->oracle.now = sim_broker_now(b);
+}
+
+static void start_new(struct sim_broker *b)
+{
+	const uint32_t max = b->config.max_tunnels;
+
+	if (!b->ifaces) {
+		b->ifaces = calloc(max, sizeof(*b->ifaces));
+		b->records = calloc(max, sizeof(*b->records));
+		b->record_sizes = calloc(max, sizeof(*b->record_sizes));
+		b->oracle.watches = calloc(max, sizeof(*b->oracle.watches));
+	}
+	memset(b->ifaces, 0, max * sizeof(*b->ifaces));
+	memset(b->record_sizes, 0, max * sizeof(*b->record_sizes));
+	memset(b->oracle.watches, 0, max * sizeof(*b->oracle.watches));
+	for (int i = 0; i < TD_ENGINE_KEY; i++) {
+		b->config.cookie_key[i] = (uint8_t)sim_below(b->sim, 256);
+		b->config.index_key[i] = (uint8_t)sim_below(b->sim, 256);
+	}
+	new_engine(b);
+}
+
+void sim_broker_start(struct sim_broker *b)
+{
+	sim_log(b->sim, "broker %u starts%s", b->number, b->old_model ? ", the deployed one" : "");
+	b->running = true;
+	b->stopping = b->blocked = false;
+	b->life++;
+	b->wake_at = TD_NEVER;
+	if (b->old_model)
+		start_old(b);
+	else
+		start_new(b);
+	sim_broker_settle(b);
+}
+
+/* The whole machine, interfaces included. */
+void sim_broker_crash(struct sim_broker *b)
+{
+	sim_log(b->sim, "broker %u is gone", b->number);
+	b->running = false;
+	free(b->memory);
+	b->memory = NULL;
+	b->engine = NULL;
+	if (b->old_model)
+		free(b->old.tunnels);
+}
+
+void sim_broker_stop(struct sim_broker *b, int64_t limit_us)
+{
+	sim_log(b->sim, "broker %u is to end", b->number);
+	if (b->stopping)
+		return;
+	b->stopping = true;
+	b->oracle.stopping = true;
+	b->oracle.stop_at = td_time_add(sim_broker_now(b), limit_us);
+	if (b->old_model)
+		old_broker_stop(&b->old);
+	else
+		td_engine_shutdown(b->engine, limit_us, sim_broker_now(b));
+	sim_broker_settle(b);
+}
+
+bool sim_broker_ended(const struct sim_broker *b)
+{
+	return b->old_model ? b->old.used == 0 : td_engine_idle(b->engine);
+}
+
+/* --- another worker --- */
+
+static void adopt(struct sim_broker *b, uint32_t index)
+{
+	struct watch *v = &b->oracle.watches[index];
+	struct sim_iface *iface = &b->ifaces[index];
+	struct td_handle handle;
+
+	v->path_sequence = 0;
+	v->destroys = 0;
+	v->destroying |= v->closing && td_time_reached(b->oracle.stop_at, sim_broker_now(b));
+	if (b->record_sizes[index] == 0) {
+		*v = (struct watch){ 0 };
+		iface->present = false; /* the parent removes what nobody knows any more */
+		return;
+	}
+	sim_check(b->sim, td_engine_adopt(b->engine, b->records[index], b->record_sizes[index],
+					  &handle, sim_broker_now(b)) == 0);
+	sim_check(b->sim, handle.index == index && td_handle_equal(handle, v->handle));
+	/* A DESTROY that was under way may have been done. */
+	if (v->destroying && iface->present && sim_chance(b->sim, 500)) {
+		iface->present = false;
+		iface->gone = true;
+	}
+}
+
+/* orderly: an upgrade, in which the old one is asked for its records; otherwise those that the
+ * parent has have to do. */
+void sim_broker_restart_worker(struct sim_broker *b, bool orderly)
+{
+	void *old_memory = b->memory;
+	struct td_engine *old = b->engine;
+
+	if (b->old_model || b->stopping)
+		return;
+	sim_log(b->sim, "broker %u gets another worker", b->number);
+	for (uint32_t i = 0; orderly && i < b->config.max_tunnels; i++)
+		b->record_sizes[i] =
+			b->oracle.watches[i].live
+				? (uint16_t)td_engine_export(old, b->oracle.watches[i].handle,
+							     b->records[i], sim_broker_now(b))
+				: 0;
+	b->worker++;
+	new_engine(b);
+	for (uint32_t i = b->config.max_tunnels; i-- > 0;)
+		adopt(b, i);
+	free(old_memory);
+	b->wake_at = TD_NEVER;
+	sim_broker_settle(b);
+}
+
+void sim_broker_lose(struct sim_broker *b)
+{
+	const uint32_t start = sim_below(b->sim, b->config.max_tunnels);
+
+	for (uint32_t n = 0; !b->old_model && n < b->config.max_tunnels; n++) {
+		const uint32_t i = (start + n) % b->config.max_tunnels;
+
+		if (!b->ifaces[i].present || !b->oracle.watches[i].up)
+			continue;
+		sim_log(b->sim, "broker %u loses interface %u", b->number, i);
+		b->ifaces[i].present = false;
+		b->ifaces[i].gone = true;
+		td_engine_lost(b->engine, b->oracle.watches[i].handle, sim_broker_now(b));
+		sim_broker_settle(b);
+		return;
+	}
+}
+
+/* --- what it has --- */
+
+struct sim_view sim_broker_view(const struct sim_broker *b, const struct td_flow *flow)
+{
+	struct sim_view view = { .broker = b->number, .flow = *flow };
+	const struct old_tunnel *old = b->old_model ? old_broker_tunnel(&b->old, flow) : NULL;
+
+	if (old) {
+		view.up = true;
+		view.tunnel_id = old->id;
+		view.session_id = old->features ? old->id : 1;
+		view.peer_tunnel_id = old->peer_id;
+		view.peer_session_id = old->features ? old->peer_id : 1;
+		view.mtu = old_broker_mtu(&b->old, old);
+	}
+	for (uint32_t i = 0; !b->old_model && i < b->config.max_tunnels; i++) {
+		const struct watch *v = &b->oracle.watches[i];
+		const struct td_session_info *info = td_engine_session(b->engine, v->handle);
+
+		if (!v->live || !v->up || v->closing || !info || !b->ifaces[i].present ||
+		    !td_flow_equal(&info->flow, flow))
+			continue;
+		view.up = true;
+		view.tunnel_id = info->tunnel_id;
+		view.session_id = info->session_id;
+		view.peer_tunnel_id = info->peer_tunnel_id;
+		view.peer_session_id = info->peer_session_id;
+		view.mtu = b->ifaces[i].mtu;
+	}
+	return view;
+}
+
+uint32_t sim_broker_tunnels(const struct sim_broker *b)
+{
+	return b->old_model ? b->old.used : td_engine_tunnels(b->engine);
+}

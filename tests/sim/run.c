@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * Runs seeds, each job in a process of its own. A seed that fails, however it does, is run once
+ * more with its log, the last lines of which are shown; -v SEED shows all of it.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sim.h"
+
+#define JOBS_MAX   64
+#define TAIL       200 /* lines of a failing seed's log */
+#define SEED_LIMIT 60  /* seconds of CPU */
+
+/* What the processes share. */
+struct board {
+	uint64_t next, end;
+	uint64_t current[JOBS_MAX];
+	uint64_t events, datagrams, failed;
+};
+
+static bool fleet, quiet_failures;
+
+static void run_one(uint64_t seed, bool verbose, struct board *board)
+{
+	struct sim s = { .verbose = verbose };
+
+	if (fleet) {
+		sim_run_fleet(&s, seed);
+	} else {
+		sim_plan(&s, seed);
+		sim_run_plan(&s);
+	}
+	if (board) {
+		__atomic_fetch_add(&board->events, s.events, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&board->datagrams, s.datagrams, __ATOMIC_RELAXED);
+	}
+	sim_free(&s);
+}
+
+static void work(struct board *board, int job)
+{
+	uint64_t seed;
+
+	while ((seed = __atomic_fetch_add(&board->next, 1, __ATOMIC_RELAXED)) < board->end) {
+		const struct rlimit limit = { (rlim_t)clock() / CLOCKS_PER_SEC + SEED_LIMIT,
+					      RLIM_INFINITY };
+
+		setrlimit(RLIMIT_CPU, &limit);
+		board->current[job] = seed;
+		run_one(seed, false, board);
+	}
+}
+
+static int command(const char *self, uint64_t seed, const char *rest)
+{
+	char line[4200];
+
+	snprintf(line, sizeof(line), "'%s' -v %s%" PRIu64 "%s", self, fleet ? "-f " : "", seed,
+		 rest);
+	return system(line);
+}
+
+static void show_failure(const char *self, uint64_t seed)
+{
+	char tail[64];
+
+	printf("seed %" PRIu64 " failed; all of its log: %s -v %s%" PRIu64 "\n", seed, self,
+	       fleet ? "-f " : "", seed);
+	fflush(stdout);
+	snprintf(tail, sizeof(tail), " 2>&1 | tail -n %d", TAIL);
+	if (!quiet_failures && command(self, seed, tail) != 0)
+		printf("(its log cannot be shown)\n");
+}
+
+static pid_t start_job(struct board *board, int job)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid != 0)
+		return pid;
+	work(board, job);
+	fflush(stdout);
+	_exit(0);
+}
+
+/* A job that fails at its seed is replaced, and goes on with the next. */
+static void run_all(struct board *board, int jobs, const char *self)
+{
+	pid_t pids[JOBS_MAX];
+	int running = jobs, status;
+
+	for (int job = 0; job < jobs; job++)
+		pids[job] = start_job(board, job);
+	while (running > 0) {
+		const pid_t pid = waitpid(-1, &status, 0);
+		int job = 0;
+
+		if (pid < 0)
+			break;
+		while (job < jobs && pids[job] != pid)
+			job++;
+		if (job == jobs)
+			continue;
+		running--;
+		if (status == 0)
+			continue;
+		board->failed++;
+		show_failure(self, board->current[job]);
+		pids[job] = start_job(board, job);
+		running++;
+	}
+}
+
+/* Seeds that failed once, one a line, with what it was. */
+static int run_file(const char *path, const char *self)
+{
+	FILE *file = fopen(path, "r");
+	char line[512];
+	int failed = 0, count = 0;
+
+	if (!file) {
+		fprintf(stderr, "sim: cannot read %s\n", path);
+		return 1;
+	}
+	while (fgets(line, sizeof(line), file)) {
+		if (line[0] == '#' || line[0] == '\n')
+			continue;
+		count++;
+		if (command(self, strtoull(line, NULL, 10), " >/dev/null") != 0) {
+			failed++;
+			show_failure(self, strtoull(line, NULL, 10));
+		}
+	}
+	fclose(file);
+	printf("%d seeds of %s, %d failed\n", count, path, failed);
+	return failed > 0;
+}
+
+static double clock_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int run_range(uint64_t first, uint64_t count, int jobs, const char *self)
+{
+	struct board *board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const double start = clock_s();
+	double took;
+
+	if (board == MAP_FAILED)
+		return 1;
+	board->next = first;
+	board->end = first + count;
+	run_all(board, jobs, self);
+	took = clock_s() - start;
+	printf("%" PRIu64 " seeds from %" PRIu64 ", %" PRIu64 " failed; %.1f s, %.1f seeds/s, "
+	       "%.2f million events, %.2f million datagrams\n",
+	       count, first, board->failed, took, (double)count / took, (double)board->events / 1e6,
+	       (double)board->datagrams / 1e6);
+	return board->failed > 0;
+}
+
+static int usage(void)
+{
+	fputs("usage: sim [-f] [-q] [-s FIRST] [-n COUNT] [-j JOBS]   runs that many seeds\n"
+	      "       sim [-f] -v SEED     one seed, with its log\n"
+	      "       sim -r FILE          the seeds in a file\n"
+	      "       sim -t DIRECTORY     deployed peers' models against their transcripts\n"
+	      "-f: a fleet of 1,000 clients for an hour; -q: failing seeds by number only\n",
+	      stderr);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t first = 1, count = 100;
+	int jobs = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	int c;
+
+	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+	while ((c = getopt(argc, argv, "fqv:s:n:j:r:t:")) != -1) {
+		if (c == 'f')
+			fleet = true;
+		else if (c == 'q')
+			quiet_failures = true;
+		else if (c == 's')
+			first = strtoull(optarg, NULL, 10);
+		else if (c == 'n')
+			count = strtoull(optarg, NULL, 10);
+		else if (c == 'j')
+			jobs = atoi(optarg);
+		else if (c == 'r')
+			return run_file(optarg, argv[0]);
+		else if (c == 't')
+			return sim_replay(optarg);
+		else if (c == 'v')
+			return run_one(strtoull(optarg, NULL, 10), true, NULL), 0;
+		else
+			return usage();
+	}
+	if (optind != argc)
+		return usage();
+	jobs = jobs < 1 ? 1 : jobs > JOBS_MAX ? JOBS_MAX : jobs;
+	return run_range(first, count, jobs, argv[0]);
+}

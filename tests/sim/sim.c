@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* The world: its clock, its queue of events (a binary heap), its log. */
+#include "sim.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void sim_failed(const struct sim *s, const char *file, int line, const char *what)
+{
+	fprintf(stderr, "seed %" PRIu64 ": %s:%d at %.6f s: %s\n", s->seed, file, line,
+		(double)s->now.us / 1e6, what);
+	abort();
+}
+
+void sim_log(const struct sim *s, const char *format, ...)
+{
+	va_list args;
+
+	if (!s->verbose)
+		return;
+	printf("%11.6f ", (double)s->now.us / 1e6);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+}
+
+static bool earlier(const struct sim_event *a, const struct sim_event *b)
+{
+	return a->at.us != b->at.us ? a->at.us < b->at.us : a->order < b->order;
+}
+
+static void push(struct sim *s, struct sim_event *e)
+{
+	size_t i = s->count++;
+
+	if (s->count > s->room) {
+		s->room = s->room ? 2 * s->room : 1024;
+		s->queue = realloc(s->queue, s->room * sizeof(*s->queue));
+	}
+	for (; i > 0 && earlier(e, s->queue[(i - 1) / 2]); i = (i - 1) / 2)
+		s->queue[i] = s->queue[(i - 1) / 2];
+	s->queue[i] = e;
+}
+
+static struct sim_event *pop(struct sim *s)
+{
+	struct sim_event *first = s->queue[0], *last = s->queue[--s->count];
+	size_t i = 0;
+
+	for (;;) {
+		size_t child = 2 * i + 1;
+
+		if (child + 1 < s->count && earlier(s->queue[child + 1], s->queue[child]))
+			child++;
+		if (child >= s->count || !earlier(s->queue[child], last))
+			break;
+		s->queue[i] = s->queue[child];
+		i = child;
+	}
+	s->queue[i] = last;
+	return first;
+}
+
+struct sim_event *sim_at(struct sim *s, int64_t delay_us,
+			 void (*run)(struct sim *, const struct sim_event *), size_t size)
+{
+	struct sim_event *e = malloc(sizeof(*e) + size);
+
+	memset(e, 0, sizeof(*e));
+	e->at = td_time_add(s->now, delay_us);
+	e->order = s->order++;
+	e->run = run;
+	e->size = size;
+	push(s, e);
+	return e;
+}
+
+void sim_run_until(struct sim *s, struct td_time end)
+{
+	while (s->count > 0 && s->queue[0]->at.us <= end.us) {
+		struct sim_event *e = pop(s);
+
+		s->now = e->at;
+		s->events++;
+		e->run(s, e);
+		free(e);
+	}
+	s->now = end;
+}
+
+void sim_free(struct sim *s)
+{
+	for (uint32_t i = 0; i < s->client_count; i++)
+		if (s->clients[i].running)
+			sim_client_crash(&s->clients[i]);
+	for (uint32_t i = 0; i < s->broker_count; i++) {
+		if (s->brokers[i].running)
+			sim_broker_crash(&s->brokers[i]);
+		free(s->brokers[i].ifaces);
+		free(s->brokers[i].records);
+		free(s->brokers[i].record_sizes);
+		free(s->brokers[i].oracle.watches);
+	}
+	while (s->count > 0)
+		free(s->queue[--s->count]);
+	free(s->queue);
+	free(s->clients);
+	free(s->links);
+}
+
+uint32_t sim_below(struct sim *s, uint32_t bound)
+{
+	return td_rng_below(&s->rng, bound);
+}
+
+bool sim_chance(struct sim *s, uint32_t permille)
+{
+	return permille > 0 && td_rng_below(&s->rng, 1000) < permille;
+}
+
+int64_t sim_between(struct sim *s, int64_t low_us, int64_t high_us)
+{
+	return td_rng_between(&s->rng, low_us, high_us);
+}

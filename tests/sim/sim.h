@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * A network of clients and brokers in one process and in virtual time. One seed, one run.
+ *
+ *	sim.c       the world: clock, queue of events, log
+ *	net.c       addresses, NAT, links that lose, delay, repeat, reorder, corrupt, swallow
+ *	client.c    a client: the core's machine, its sockets, lookups, data path and hooks
+ *	broker.c    a broker: the core's engine, its data path and hooks, worker and crash
+ *	old_client.c, old_broker.c   models of deployed peers, written from docs/PROTOCOL.md and the
+ *	            transcripts; they share no line with the core
+ *	plan.c      what a seed means: who takes part, which faults happen when
+ *	judge.c     agreement of both ends, liveness, nothing left behind
+ *	run.c       the program: seeds, processes, the log of a failing seed
+ *
+ * Nodes have clocks of their own, which may jump forward. What a node is fed is checked after each
+ * event: see sim_broker_settle() and sim_client_settle().
+ */
+#ifndef TD_TESTS_SIM_H
+#define TD_TESTS_SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/rng.h"
+#include "core/client.h"
+#include "core/engine.h"
+#include "engine_harness.h"
+#include "old_broker.h"
+#include "old_client.h"
+
+#define SIM_BROKERS   4
+#define SIM_SLOTS     (SIM_BROKERS * TD_ADDRESSES_MAX)
+#define SIM_ADDRESSES 4 /* of a name, at most */
+#define SIM_DATAGRAM  9100
+
+/* Fails the run: prints and aborts. */
+#define sim_check(s, condition) \
+	((condition) ? (void)0 : sim_failed((s), __FILE_NAME__, __LINE__, #condition))
+
+struct sim;
+
+struct sim_event {
+	struct td_time at;
+	uint64_t order; /* of two at the same time, the earlier one first */
+	void (*run)(struct sim *s, const struct sim_event *e);
+	uint32_t node, life; /* life: of the node; what was meant for an earlier one is forgotten */
+	uint32_t slot, sequence;
+	struct td_handle handle;
+	int kind, err;
+	struct td_addr from, to; /* of a datagram */
+	size_t size;
+	uint8_t bytes[];
+};
+
+/* One direction between a client and a broker; probabilities in 1/1000. */
+struct sim_way {
+	int64_t delay_us, jitter_us;
+	uint32_t loss, duplicate, reorder, corrupt;
+	bool lies; /* corruption passes the checksum */
+	bool cut;
+	uint16_t mtu; /* of IP packets; larger ones vanish */
+};
+
+struct sim_link {
+	struct sim_way up, down;
+};
+
+/* How one end sees its tunnel. */
+struct sim_view {
+	bool up;
+	uint32_t broker;
+	uint32_t tunnel_id, session_id, peer_tunnel_id, peer_session_id;
+	uint16_t mtu;
+	struct td_flow flow; /* as the broker sees it */
+	struct td_time since;
+};
+
+struct sim_socket {
+	bool open;
+	uint16_t port; /* inside of the NAT */
+	struct td_addr remote, outside;
+};
+
+/* A client's tunnel interface. */
+struct sim_local {
+	bool present, creating, destroying, up_ran;
+	uint32_t slot, sequence;
+	struct td_session_info session;
+	uint16_t mtu;
+};
+
+struct sim_client {
+	struct sim *sim;
+	uint32_t number, life;
+	bool running, ending;
+	const struct old_client_kind *old_kind; /* NULL: it runs the core */
+	struct td_client_config config;
+	char uuid[32];
+	struct td_client *machine;
+	struct old_client old;
+	int64_t clock_us; /* ahead of the world */
+	struct td_time wake_at;
+	uint32_t address; /* of its NAT: a number that changes when that gets another */
+	uint16_t port, first_port, shift;
+	uint32_t lookups;
+	struct sim_socket sockets[SIM_SLOTS];
+	struct sim_local local;
+	struct td_time up_since; /* TD_NEVER: it is not up */
+	uint32_t changes;        /* tunnels so far */
+	uint64_t sent;
+	uint64_t sent_up;   /* … when it came up last */
+	uint64_t sent_mark; /* for judges */
+};
+
+struct sim_iface {
+	bool present;
+	bool gone; /* it was removed without a DESTROY that was answered */
+	unsigned failures;
+	struct td_session_info session;
+	uint16_t mtu;
+};
+
+struct sim_broker {
+	struct sim *sim;
+	uint32_t number, life, worker; /* worker: restarts within a life */
+	bool running, stopping, blocked;
+	bool old_model;
+	struct td_addr addr[2]; /* IPv4, IPv6 */
+	struct td_engine_config config;
+	void *memory;
+	struct td_engine *engine;
+	struct world oracle; /* of tests/unit: checks each action */
+	struct sim_iface *ifaces;
+	uint8_t (*records)[TD_RECORD_MAX];
+	uint16_t *record_sizes;
+	struct old_broker old;
+	int64_t clock_us;
+	struct td_time wake_at;
+	uint32_t checks;
+};
+
+struct sim_name {
+	uint32_t count;
+	struct td_addr addr[SIM_ADDRESSES];
+};
+
+struct sim {
+	uint64_t seed;
+	struct td_rng rng;
+	struct td_time now;
+	struct sim_event **queue;
+	size_t count, room;
+	uint64_t order, events, datagrams;
+	uint32_t client_count, broker_count, nat_share;
+	struct sim_client *clients;
+	struct sim_broker brokers[SIM_BROKERS];
+	struct sim_link *links; /* [client][broker] */
+	struct sim_name names[SIM_BROKERS];
+	uint32_t next_address;
+	bool trouble; /* shells fail, hesitate and repeat themselves */
+	bool lied;    /* something corrupt was delivered: no promise but safety */
+	bool two_stacks;
+	/* A deployed broker answers who comes again behind the same port without features, as if it
+	 * repeated itself: nobody can know that it means others. So clients take fresh ports there. */
+	bool old_brokers;
+	uint32_t check_every; /* events between two looks into an engine */
+	bool verbose;
+	/* the plan */
+	struct td_time heal_at;
+};
+
+/* --- sim.c --- */
+void sim_failed(const struct sim *s, const char *file, int line, const char *what)
+	__attribute__((noreturn));
+void sim_log(const struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* An event in so many microseconds, with room for so many bytes; the caller fills it. */
+struct sim_event *sim_at(struct sim *s, int64_t delay_us,
+			 void (*run)(struct sim *, const struct sim_event *), size_t size);
+void sim_run_until(struct sim *s, struct td_time end);
+void sim_free(struct sim *s);
+uint32_t sim_below(struct sim *s, uint32_t bound);
+bool sim_chance(struct sim *s, uint32_t permille);
+int64_t sim_between(struct sim *s, int64_t low_us, int64_t high_us);
+
+/* --- net.c --- */
+struct sim_link *sim_link(const struct sim *s, uint32_t client, uint32_t broker);
+void sim_open_socket(struct sim_client *c, uint32_t slot, const struct td_addr *remote);
+void sim_close_socket(struct sim_client *c, uint32_t slot);
+/* The NAT forgets: new ports, and a new address when asked. */
+void sim_rebind(struct sim_client *c, bool address);
+void sim_send_up(struct sim_client *c, uint32_t slot, const uint8_t *bytes, size_t size);
+void sim_send_down(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
+		   size_t size);
+uint32_t sim_broker_at(const struct sim *s, const struct td_addr *addr); /* UINT32_MAX: nobody */
+uint32_t sim_client_at(const struct sim *s, const struct td_addr *addr, uint32_t *slot);
+
+/* --- client.c --- */
+struct td_time sim_client_now(const struct sim_client *c);
+void sim_client_start(struct sim_client *c);
+void sim_client_crash(struct sim_client *c);
+void sim_client_stop(struct sim_client *c); /* in order */
+bool sim_client_ended(const struct sim_client *c);
+void sim_client_rx(struct sim_client *c, uint32_t slot, const uint8_t *bytes, size_t size);
+void sim_client_settle(struct sim_client *c);
+struct sim_view sim_client_view(const struct sim_client *c);
+
+/* --- broker.c --- */
+struct td_time sim_broker_now(const struct sim_broker *b);
+void sim_broker_start(struct sim_broker *b);
+void sim_broker_crash(struct sim_broker *b);
+void sim_broker_restart_worker(struct sim_broker *b, bool orderly);
+void sim_broker_stop(struct sim_broker *b, int64_t limit_us);
+void sim_broker_lose(struct sim_broker *b); /* one of its interfaces, to another hand */
+bool sim_broker_ended(const struct sim_broker *b);
+void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
+		   size_t size);
+void sim_broker_settle(struct sim_broker *b);
+/* The tunnel that it has up on that flow. */
+struct sim_view sim_broker_view(const struct sim_broker *b, const struct td_flow *flow);
+uint32_t sim_broker_tunnels(const struct sim_broker *b); /* those that are up */
+
+/* --- plan.c, judge.c --- */
+void sim_plan(struct sim *s, uint64_t seed); /* a world of that seed, not begun */
+void sim_run_plan(struct sim *s);
+void sim_run_fleet(struct sim *s, uint64_t seed);
+void sim_judge_clients(struct sim *s); /* each has one tunnel that works */
+void sim_judge_brokers(struct sim *s); /* none has a tunnel that nobody uses */
+void sim_judge_end(struct sim *s);     /* nothing is left */
+
+/* --- replay.c --- */
+int sim_replay(const char *directory); /* 0, or how many transcripts do not match */
+
+#endif
