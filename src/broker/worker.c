@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
  * The wiring of the worker: datagrams from the data path into the engine, the engine's datagrams
- * and actions out to data path, rtnetlink and parent, results back in.
+ * and actions out to data path and parent, results back in. What may wait for the kernel is done by
+ * a second thread (sys/jobs.h), which only the data path speaks to.
  *
  * Nothing is queued here but one datagram that the socket had no room for and one message that the
  * parent had none for: while one of them waits, the engine is not drained, and keeps what it wants.
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -24,11 +26,17 @@
 #include "datapath/datapath.h"
 #include "sys/caps.h"
 #include "sys/entropy.h"
+#include "sys/jobs.h"
 #include "sys/log.h"
 #include "sys/loop.h"
-#include "sys/rtnl.h"
 
 #define ACTIONS_PER_TURN 32 /* so that a thousand arrivals do not hold up the keepalives */
+
+struct slot {
+	bool fd_sent;           /* the parent has the tunnel's descriptor */
+	uint32_t rate_sequence; /* of the SET_RATE under way */
+	uint32_t rate_kbps;
+};
 
 struct worker {
 	const struct td_worker_setup *setup;
@@ -37,7 +45,7 @@ struct worker {
 	struct td_engine *engine;
 	const struct td_datapath_ops *ops;
 	struct td_datapath *path;
-	struct td_rtnl rtnl;
+	struct td_jobs *jobs;
 	struct td_watch ipc;
 
 	struct td_ipc_message message; /* waits when message_waits */
@@ -49,7 +57,9 @@ struct worker {
 	bool tx_blocked;
 	uint8_t tx_bytes[TD_ENGINE_TX_MAX];
 
-	uint8_t *fd_sent; /* by slot: the parent has the tunnel's descriptor */
+	struct slot *slots; /* of the engine */
+	int64_t cpu_us;     /* when this iteration of the loop began; 0: there was none */
+	struct td_worker_figures figures;
 	bool stopping, broken;
 };
 
@@ -98,6 +108,17 @@ static void log_down(const struct td_action *action)
 		       end_text(action->end));
 }
 
+static void log_rate(const struct td_session_info *session, uint32_t rate_kbps, int err)
+{
+	if (err != 0)
+		td_log(TD_LOG_WARNING, "cannot limit %s to %u kbit/s: %s%s", session->ifname,
+		       rate_kbps, strerror(-err),
+		       err == -ENOENT ? "; does the kernel have sch_htb and sch_fq_codel?" : "");
+	else
+		td_log(TD_LOG_INFO, "tunnel %u: limited to %u kbit/s at the client's request",
+		       session->tunnel_id, rate_kbps);
+}
+
 /* --- to the parent --- */
 
 static void watch_ipc(struct worker *w)
@@ -135,7 +156,7 @@ static void post_record(struct worker *w, const struct td_action *action)
 	const uint32_t index = action->handle.index;
 	struct td_ipc_message *message = &w->message;
 	const int fd = w->ops->keep_fd(w->path, action->handle);
-	const bool news = fd >= 0 && !w->fd_sent[index];
+	const bool news = fd >= 0 && !w->slots[index].fd_sent;
 	size_t size;
 
 	memset(message, 0, sizeof(*message));
@@ -145,7 +166,7 @@ static void post_record(struct worker *w, const struct td_action *action)
 	message->record.index = index;
 	message->record.size = (uint32_t)size;
 	message->record.holds = fd >= 0;
-	w->fd_sent[index] = fd >= 0;
+	w->slots[index].fd_sent = fd >= 0;
 	post(w, TD_IPC_RECORD, news ? fd : -1);
 }
 
@@ -153,7 +174,7 @@ static void post_forget(struct worker *w, struct td_handle handle)
 {
 	memset(&w->message, 0, sizeof(w->message));
 	w->message.record.index = handle.index;
-	w->fd_sent[handle.index] = 0;
+	w->slots[handle.index].fd_sent = false;
 	post(w, TD_IPC_FORGET, -1);
 }
 
@@ -172,17 +193,11 @@ static void post_hook(struct worker *w, const struct td_action *action)
 
 static void set_rate(struct worker *w, const struct td_action *action)
 {
-	const struct td_session_info *session = action->session;
-	int err = td_rtnl_set_rate(&w->rtnl, session->ifname, action->rate_kbps);
+	struct slot *slot = &w->slots[action->handle.index];
 
-	if (err != 0)
-		td_log(TD_LOG_WARNING, "cannot limit %s to %u kbit/s: %s%s", session->ifname,
-		       action->rate_kbps, strerror(-err),
-		       err == -ENOENT ? "; does the kernel have sch_htb and sch_fq_codel?" : "");
-	else
-		td_log(TD_LOG_INFO, "tunnel %u: limited to %u kbit/s at the client's request",
-		       session->tunnel_id, action->rate_kbps);
-	td_engine_result(w->engine, action->handle, action->sequence, err, w->loop.now);
+	slot->rate_sequence = action->sequence;
+	slot->rate_kbps = action->rate_kbps;
+	w->ops->set_rate(w->path, action->handle, action->sequence, action->rate_kbps);
 }
 
 static void create(struct worker *w, const struct td_action *action)
@@ -258,22 +273,16 @@ static void on_control(void *ctx, const struct td_flow *flow, const uint8_t *byt
 	flush_tx(w);
 }
 
-/* A new interface is set up by us, unless a hook does that: field scripts bridge it first. */
-static void bring_up(struct worker *w, const struct td_session_info *session)
-{
-	int err;
-
-	if (w->options->hooks[TD_HOOK_UP][0] != '\0')
-		return;
-	err = td_rtnl_set_up(&w->rtnl, session->ifname);
-	if (err != 0)
-		td_log(TD_LOG_WARNING, "cannot set %s up: %s", session->ifname, strerror(-err));
-}
-
 static void on_done(void *ctx, struct td_handle handle, uint32_t sequence, int err)
 {
 	struct worker *w = ctx;
+	struct slot *slot = &w->slots[handle.index];
+	const struct td_session_info *session = td_engine_session(w->engine, handle);
 
+	if (slot->rate_sequence == sequence && session) {
+		slot->rate_sequence = 0;
+		log_rate(session, slot->rate_kbps, err);
+	}
 	td_engine_result(w->engine, handle, sequence, err, w->loop.now);
 }
 
@@ -294,6 +303,30 @@ static void on_writable(void *ctx)
 
 /* --- the loop --- */
 
+/* What this thread has used; sleeping does not count. */
+static int64_t cpu_now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return TD_SECONDS(ts.tv_sec) + ts.tv_nsec / 1000;
+}
+
+/* At the end of an iteration, which began at w->loop.now. */
+static void measure(struct worker *w)
+{
+	struct td_worker_figures *figures = &w->figures;
+	const int64_t cpu_us = cpu_now_us();
+	const int64_t wall_us = td_time_since(td_now(), w->loop.now);
+
+	figures->iterations++;
+	if (w->cpu_us != 0 && cpu_us - w->cpu_us > figures->longest_cpu_us)
+		figures->longest_cpu_us = cpu_us - w->cpu_us;
+	if (w->cpu_us != 0 && wall_us > figures->longest_wall_us)
+		figures->longest_wall_us = wall_us;
+	w->cpu_us = cpu_us;
+}
+
 static bool act_some(struct worker *w)
 {
 	struct td_action action;
@@ -301,8 +334,6 @@ static bool act_some(struct worker *w)
 
 	while (done < ACTIONS_PER_TURN && !w->message_waits && !w->broken &&
 	       td_engine_next_action(w->engine, &action, w->loop.now)) {
-		if (action.kind == TD_ACTION_UP)
-			bring_up(w, action.session);
 		perform(w, &action);
 		flush_tx(w);
 		done++;
@@ -327,6 +358,7 @@ static struct td_time prepare(void *ctx, struct td_time now)
 	more = act_some(w);
 	if (finished(w) || w->broken)
 		td_loop_stop(&w->loop);
+	measure(w);
 	return more ? now : td_engine_deadline(w->engine);
 }
 
@@ -373,8 +405,8 @@ static int open_engine(struct worker *w)
 	struct td_engine_config config = { 0 };
 	void *memory = malloc(td_engine_size(w->options->max_tunnels));
 
-	w->fd_sent = calloc(w->options->max_tunnels, sizeof(*w->fd_sent));
-	if (!memory || !w->fd_sent) {
+	w->slots = calloc(w->options->max_tunnels, sizeof(*w->slots));
+	if (!memory || !w->slots) {
 		free(memory);
 		td_log(TD_LOG_ERROR, "not enough memory for %u tunnels: lower max_tunnels",
 		       w->options->max_tunnels);
@@ -398,6 +430,9 @@ static int open_path(struct worker *w)
 		.loop = &w->loop,
 		.host = { on_control, on_done, on_lost, on_writable, w },
 		.max_tunnels = w->options->max_tunnels,
+		.jobs = w->jobs,
+		/* A hook does it otherwise: field scripts bridge the interface first. */
+		.link_up = w->options->hooks[TD_HOOK_UP][0] == '\0',
 	};
 	struct td_listeners *listeners = w->setup->listeners;
 	char why[256];
@@ -411,8 +446,6 @@ static int open_path(struct worker *w)
 	err = w->ops->open(&w->path, &setup);
 	for (uint32_t i = 0; err == 0 && i < listeners->count; i++)
 		err = w->ops->listen(w->path, &listeners->udp[i]);
-	if (err == 0)
-		err = td_rtnl_open(&w->rtnl);
 	if (err != 0)
 		td_log(TD_LOG_ERROR, "cannot open the data path: %s", strerror(-err));
 	return err;
@@ -436,9 +469,10 @@ static void adopt_one(struct worker *w, struct td_kept_session *kept)
 	udp = td_listeners_find(w->setup->listeners, &session->flow);
 	if (udp && fd >= 0) {
 		kept->fd = -1; /* the back-end's now, also if it fails */
-		w->fd_sent[handle.index] = w->ops->adopt(w->path, handle, session, udp, fd) == 0;
+		w->slots[handle.index].fd_sent =
+			w->ops->adopt(w->path, handle, session, udp, fd) == 0;
 	}
-	if (!w->fd_sent[handle.index])
+	if (!w->slots[handle.index].fd_sent)
 		td_engine_lost(w->engine, handle, w->loop.now);
 }
 
@@ -460,6 +494,10 @@ static int open_all(struct worker *w)
 	int err = td_loop_init(&w->loop, prepare, w);
 
 	w->loop.now = td_now();
+	if (err == 0) {
+		w->jobs = td_jobs_new(&w->loop);
+		err = w->jobs ? 0 : -ENOMEM;
+	}
 	if (err != 0) {
 		td_log(TD_LOG_ERROR, "cannot make an event loop: %s", strerror(-err));
 		return err;
@@ -472,7 +510,10 @@ static int open_all(struct worker *w)
 	return err;
 }
 
-/* After this the worker can do no more than its work. */
+/*
+ * After this the worker can do no more than its work. The thread inherits what is left, and the
+ * list of system calls is for both; neither can make another thread.
+ */
 static int confine(const struct worker *w)
 {
 	uint64_t keep = TD_CAP(CAP_NET_ADMIN);
@@ -484,19 +525,27 @@ static int confine(const struct worker *w)
 	err = td_caps_confine(keep, 0, 0);
 
 	if (err == 0)
+		err = td_jobs_run(w->jobs, "td-kernel");
+	if (err == 0)
 		err = td_sandbox_enter();
 	if (err != 0)
 		td_log(TD_LOG_ERROR, "cannot give up privileges: %s", strerror(-err));
 	return err;
 }
 
-static void log_counters(const struct td_engine_counters *c)
+static void log_counters(const struct worker *w)
 {
+	const struct td_engine_counters *c = td_engine_counters(w->engine);
+	const struct td_lane_figures creates = td_jobs_figures(w->jobs, TD_LANE_CREATE);
+
 	td_log(TD_LOG_NOTICE,
 	       "%llu tunnels established, %llu refused, %llu made to wait; "
-	       "hooks skipped for lack of time: %llu",
+	       "hooks skipped for lack of time: %llu; longest turn of the loop %lld us, "
+	       "%lld us of them busy; longest wait for an interface %lld us",
 	       (unsigned long long)c->established, (unsigned long long)c->refused,
-	       (unsigned long long)c->parked, (unsigned long long)c->hooks_skipped);
+	       (unsigned long long)c->parked, (unsigned long long)c->hooks_skipped,
+	       (long long)w->figures.longest_wall_us, (long long)w->figures.longest_cpu_us,
+	       (long long)creates.longest_us);
 }
 
 int td_worker_run(const struct td_worker_setup *setup)
@@ -523,7 +572,8 @@ int td_worker_run(const struct td_worker_setup *setup)
 	if (err != 0)
 		td_log(TD_LOG_ERROR, "event loop: %s", strerror(-err));
 	if (w->stopping)
-		log_counters(td_engine_counters(w->engine));
+		log_counters(w);
 	w->ops->close(w->path);
+	td_jobs_free(w->jobs);
 	return err == 0 && !w->broken ? EXIT_SUCCESS : EXIT_FAILURE;
 }

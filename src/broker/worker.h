@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * The worker process of the broker: protocol engine, loop and data path. It alone reads what comes from the
- * network, and holds no more privileges than that needs. Hooks run, and records are kept, in the
+ * The worker process of the broker: protocol engine, loop and data path, and a thread in which the
+ * data path waits for the kernel (sys/jobs.h). It alone reads what comes from the network, and holds no more privileges than that needs. Hooks run, and records are kept, in the
  * parent (parent.h).
  */
 #ifndef TD_BROKER_WORKER_H
@@ -23,6 +23,13 @@ struct td_worker_setup {
 	struct td_kept_session
 		*kept; /* options->max_tunnels of them; the descriptors become the worker's */
 	int ipc_fd;
+};
+
+/* How long the loop keeps everybody waiting; for the operator. */
+struct td_worker_figures {
+	uint64_t iterations;
+	int64_t longest_cpu_us;  /* of one iteration, by the loop's thread's own clock */
+	int64_t longest_wall_us; /* … and what a clock on the wall says, others' work included */
 };
 
 /* Runs until it is told to stop. The process's exit status. */

@@ -19,6 +19,8 @@ int td_backend_new(struct td_datapath **result, const struct td_datapath_setup *
 	dp->loop = setup->loop;
 	dp->host = setup->host;
 	dp->max_tunnels = setup->max_tunnels;
+	dp->jobs = setup->jobs;
+	dp->link_up = setup->link_up;
 	dp->tunnel_size = tunnel_size;
 	dp->tunnels = calloc(setup->max_tunnels, tunnel_size);
 	if (dp->tunnels)
@@ -66,6 +68,8 @@ int td_backend_take(struct td_datapath *dp, struct td_handle handle,
 		return -EINVAL;
 	memset(t, 0, dp->tunnel_size);
 	t->handle = handle;
+	t->info = *info;
+	t->task = (struct td_task){ .dp = dp, .fd = -1 };
 	*tunnel = t;
 	return 0;
 }
@@ -75,16 +79,108 @@ void td_backend_done(struct td_datapath *dp, struct td_handle handle, uint32_t s
 	dp->host.done(dp->host.ctx, handle, sequence, err);
 }
 
+struct td_tunnel *td_backend_begin(struct td_datapath *dp, struct td_handle handle,
+				   uint32_t sequence)
+{
+	struct td_tunnel *t = td_backend_get(dp, handle);
+
+	if (!t || t->pending) {
+		td_backend_done(dp, handle, sequence, t ? -EBUSY : -ENODEV);
+		return NULL;
+	}
+	t->pending = true;
+	t->sequence = sequence;
+	return t;
+}
+
+void td_backend_end(struct td_tunnel *t, int err)
+{
+	t->pending = false;
+	td_backend_done(t->task.dp, t->handle, t->sequence, err);
+}
+
+struct td_tunnel *td_backend_tunnel(struct td_job *job)
+{
+	return (struct td_tunnel *)(void *)((char *)job - offsetof(struct td_tunnel, task.job));
+}
+
+static void ended(struct td_job *job)
+{
+	struct td_tunnel *t = td_backend_tunnel(job);
+
+	t->busy = false;
+	t->then(t);
+}
+
+void td_backend_run(struct td_tunnel *t, enum td_lane lane, void (*run)(struct td_job *job),
+		    void (*then)(struct td_tunnel *t))
+{
+	td_assert(!t->busy);
+	t->busy = true;
+	t->then = then;
+	t->task.job.lane = lane;
+	t->task.job.run = run;
+	t->task.job.done = ended;
+	t->task.ifindex = t->ifindex;
+	td_job_start(t->task.dp->jobs, &t->task.job);
+}
+
+void td_backend_recall(struct td_datapath *dp)
+{
+	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
+		struct td_tunnel *t = td_backend_place(dp, i);
+
+		if (t->busy)
+			t->busy = !td_job_recall(dp->jobs, &t->task.job);
+	}
+}
+
+static void set_mtu(struct td_job *job)
+{
+	struct td_task *task = &td_backend_tunnel(job)->task;
+	char ifname[IF_NAMESIZE]; /* it may have been renamed */
+
+	task->err = -ENODEV;
+	if (if_indextoname(task->ifindex, ifname))
+		task->err = td_rtnl_set_mtu(&task->dp->rtnl, ifname, task->value);
+}
+
+static void set_rate(struct td_job *job)
+{
+	struct td_task *task = &td_backend_tunnel(job)->task;
+	char ifname[IF_NAMESIZE];
+
+	task->err = -ENODEV;
+	if (if_indextoname(task->ifindex, ifname))
+		task->err = td_rtnl_set_rate(&task->dp->rtnl, ifname, task->value);
+}
+
+static void changed(struct td_tunnel *t)
+{
+	td_backend_end(t, t->task.err);
+}
+
+static void change(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
+		   void (*run)(struct td_job *job), uint32_t value)
+{
+	struct td_tunnel *t = td_backend_begin(dp, handle, sequence);
+
+	if (!t)
+		return;
+	t->task.value = value;
+	td_backend_run(t, TD_LANE_CHANGE, run, changed);
+}
+
 void td_backend_set_mtu(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			uint16_t mtu)
 {
-	const struct td_tunnel *t = td_backend_get(dp, handle);
-	char ifname[IF_NAMESIZE]; /* it may have been renamed */
-	int err = -ENODEV;
+	change(dp, handle, sequence, set_mtu, mtu);
+}
 
-	if (t && if_indextoname(t->ifindex, ifname))
-		err = td_rtnl_set_mtu(&dp->rtnl, ifname, mtu);
-	td_backend_done(dp, handle, sequence, err);
+void td_backend_set_rate(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
+			 uint32_t rate_kbps)
+{
+	change(dp, handle, sequence, set_rate, rate_kbps);
 }
 
 int td_backend_send(struct td_datapath *dp, struct td_handle handle, const struct td_flow *flow,

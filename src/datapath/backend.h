@@ -4,6 +4,11 @@
  *
  * Tunnels: a pool of max_tunnels places, one per index of a handle (backend.c).
  *
+ * Tasks: what may wait for the kernel is done in the jobs' thread, or at once where there is none
+ * (sys/jobs.h). A tunnel has one task at a time. While it is busy, its struct td_task and the
+ * netlink sockets are the thread's; everything else stays the loop's, but for info, which both
+ * read.
+ *
  * Ports: the UDP sockets that are read (ports.c). Control datagrams go to the host, the rest to the
  * back-end; a bounded number per iteration of the loop. When a port is full, the back-end makes no
  * more data (its producer is watched no more) until it is writable again; then the host is told
@@ -30,16 +35,34 @@ struct td_port {
 	bool full;
 };
 
+struct td_task {
+	struct td_job job;
+	struct td_datapath *dp; /* for its netlink sockets */
+	unsigned ifindex;
+	int fd; /* what for is the back-end's to say, as for made */
+	bool made;
+	uint32_t value; /* the MTU, or the rate in kbit/s */
+	int err;
+};
+
 struct td_tunnel {
-	struct td_handle handle; /* none: the place is free */
-	struct td_port *port;    /* NULL: that socket is closed */
-	unsigned ifindex;        /* 0: gone, or out of sight in another namespace */
+	struct td_handle handle;     /* none: the place is free */
+	struct td_session_info info; /* as it was made */
+	struct td_port *port;        /* NULL: that socket is closed */
+	unsigned ifindex;            /* 0: gone, or out of sight in another namespace */
+	bool pending;                /* an operation, of this sequence */
+	uint32_t sequence;
+	bool busy; /* with task */
+	void (*then)(struct td_tunnel *t);
+	struct td_task task;
 };
 
 struct td_datapath {
 	struct td_loop *loop;
 	struct td_datapath_host host;
-	struct td_rtnl rtnl;
+	struct td_jobs *jobs;
+	bool link_up;
+	struct td_rtnl rtnl; /* of the tasks */
 	struct td_datapath_counters counters;
 
 	void *tunnels;
@@ -80,10 +103,23 @@ int td_backend_take(struct td_datapath *dp, struct td_handle handle,
 		    const struct td_session_info *info, struct td_tunnel **tunnel)
 	__attribute__((warn_unused_result));
 void td_backend_done(struct td_datapath *dp, struct td_handle handle, uint32_t sequence, int err);
+/* The tunnel of that handle when an operation can begin; NULL: it has been told why not. */
+struct td_tunnel *td_backend_begin(struct td_datapath *dp, struct td_handle handle,
+				   uint32_t sequence);
+void td_backend_end(struct td_tunnel *t, int err);
+/* Has the task run where it may wait; then() is called in the loop, and finds it not busy. */
+void td_backend_run(struct td_tunnel *t, enum td_lane lane, void (*run)(struct td_job *job),
+		    void (*then)(struct td_tunnel *t));
+/* In run(): the tunnel of that job. */
+struct td_tunnel *td_backend_tunnel(struct td_job *job);
+/* Takes all tasks back, for close(). Those that had not run yet leave the tunnel busy. */
+void td_backend_recall(struct td_datapath *dp);
 
 /* Operations that are the same for all. */
 void td_backend_set_mtu(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			uint16_t mtu);
+void td_backend_set_rate(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
+			 uint32_t rate_kbps);
 int td_backend_send(struct td_datapath *dp, struct td_handle handle, const struct td_flow *flow,
 		    const uint8_t *bytes, size_t size);
 const struct td_datapath_counters *td_backend_counters(const struct td_datapath *dp);

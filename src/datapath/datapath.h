@@ -5,8 +5,10 @@
  * A back-end is a const table of functions. It reads all UDP sockets that it was given, keeps the
  * data packets and hands control datagrams to its host, so that it may batch as it likes.
  * Operations on tunnels are asynchronous: they return nothing and end with exactly one
- * host->done(), possibly before they return, with 0 or -errno. Everything runs in the loop's
- * thread. A host's function may call any operation but close().
+ * host->done(), possibly before they return, with 0 or -errno. A tunnel has one of them under way
+ * at a time; another one ends with -EBUSY. Everything is called in the loop's thread, and what may
+ * keep the kernel busy is done in the jobs' thread, where there is one. A host's function may call
+ * any operation but close().
  *
  * A tunnel whose udp is connected uses that socket's own addresses, whatever info->flow says.
  *
@@ -22,6 +24,7 @@
 
 #include "base/addr.h"
 #include "core/session_info.h"
+#include "sys/jobs.h"
 #include "sys/loop.h"
 #include "sys/udp.h"
 
@@ -40,6 +43,8 @@ struct td_datapath_setup {
 	struct td_loop *loop;
 	struct td_datapath_host host;
 	uint32_t max_tunnels; /* handles have an index below this */
+	struct td_jobs *jobs; /* NULL: the loop waits for the kernel */
+	bool link_up;         /* create() sets the interface up as well */
 };
 
 struct td_tunnel_stats {
@@ -74,15 +79,19 @@ struct td_datapath_ops {
 	int (*listen)(struct td_datapath *dp, struct td_udp *udp);
 	void (*forget)(struct td_datapath *dp, struct td_udp *udp);
 
-	/* Makes tunnel and interface (down, MTU set) as info says, for the flow info->flow on the
-	 * socket udp. */
+	/* Makes tunnel and interface (MTU set) as info says, for the flow info->flow on the socket
+	 * udp. */
 	void (*create)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 		       const struct td_session_info *info, struct td_udp *udp);
-	/* Broker: takes over what an earlier process made and keep_fd() had kept; owns fd from now on. */
+	/* Broker: takes over what an earlier process made and keep_fd() had kept; owns fd from now on.
+	 * Waits for the kernel: at the start, before any other operation. */
 	int (*adopt)(struct td_datapath *dp, struct td_handle handle,
 		     const struct td_session_info *info, struct td_udp *udp, int fd);
 	void (*set_mtu)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			uint16_t mtu);
+	/* Broker: the limit of what goes to the peer; 0: none. */
+	void (*set_rate)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
+			 uint32_t rate_kbps);
 	/* Broker: data goes to, and is accepted from, this flow from now on. */
 	void (*set_peer)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			 const struct td_flow *flow);
@@ -94,7 +103,9 @@ struct td_datapath_ops {
 		    const uint8_t *bytes, size_t size);
 	/* Broker: the descriptor that keeps the tunnel alive, -1 if there is none; stays the back-end's. */
 	int (*keep_fd)(struct td_datapath *dp, struct td_handle handle);
-	/* Broker: all tunnels at once; returns how many of up to count were written. */
+	/* Broker: all tunnels at once; returns how many of up to count were written. The kernel
+	 * back-end waits for the kernel, a while when there are many: not for a loop that others
+	 * rely on. */
 	size_t (*stats)(struct td_datapath *dp, struct td_tunnel_stats *stats, size_t count);
 	/* Broker: valid until close(). The kernel back-end sees only what the kernel did not take. */
 	const struct td_datapath_counters *(*counters)(const struct td_datapath *dp);

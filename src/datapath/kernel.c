@@ -13,6 +13,9 @@
  * A socket filter drops all but control of what the kernel passes up: data of sessions that are
  * no more.
  *
+ * Whatever takes the kernel's locks is a task of the jobs' thread: the functions between "in the
+ * thread" and "in the loop" below.
+ *
  * Removal is TUNNEL_DELETE and closing the socket, never SESSION_DELETE, which may block all of
  * generic netlink for long. The kernel does it some time later: first the interface goes, then the
  * tunnel. destroy() ends when both are gone, for until then name and id are taken. In case of an
@@ -24,12 +27,20 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <net/if.h>
+#include <stddef.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/build.h"
 
 /* Thousands of interfaces that are ports of bridges take the kernel minutes. */
 #define LEAVE_LIMIT TD_SECONDS(180)
+
+#define LOOK_OVER 128 /* interfaces at each tick of the timer */
+
+#define leaving_of(pointer)                                                                      \
+	((struct td_kernel_tunnel *)(void *)((char *)(pointer)-offsetof(struct td_kernel_tunnel, \
+									link)))
 
 static struct td_kernel_tunnel *get(const struct td_datapath *dp, struct td_handle handle)
 {
@@ -44,6 +55,7 @@ static struct td_kernel_tunnel *tunnel_at(const struct td_kernel *k, uint32_t nu
 	return t->handle.generation != 0 ? (struct td_kernel_tunnel *)t : NULL;
 }
 
+/* Takes none of the kernel's slow locks. */
 static bool interface_exists(unsigned ifindex)
 {
 	char name[IF_NAMESIZE];
@@ -51,13 +63,34 @@ static bool interface_exists(unsigned ifindex)
 	return if_indextoname(ifindex, name) != NULL;
 }
 
+static void set_ifindex(struct td_kernel *k, struct td_kernel_tunnel *t, unsigned ifindex)
+{
+	const uint32_t number = t->base.handle.index;
+
+	if (t->base.ifindex != 0)
+		td_index_remove(&k->by_ifindex, t->base.ifindex, number);
+	t->base.ifindex = ifindex;
+	if (ifindex != 0)
+		td_index_add(&k->by_ifindex, ifindex, number);
+}
+
+static void run_timer(struct td_kernel *k)
+{
+	td_kernel_timer(k, k->leaving_count > 0 || k->unseen < k->dp.max_tunnels);
+}
+
 static void enter(struct td_kernel *k, struct td_kernel_tunnel *t, enum td_kernel_state state)
 {
-	if (state == TD_KERNEL_LEAVING && k->leaving++ == 0)
-		td_kernel_timer(k, true);
-	if (t->state == TD_KERNEL_LEAVING && --k->leaving == 0)
-		td_kernel_timer(k, false);
+	if (state == TD_KERNEL_LEAVING) {
+		td_list_add(&k->leaving, &t->link);
+		k->leaving_count++;
+	}
+	if (t->state == TD_KERNEL_LEAVING) {
+		td_list_remove(&t->link);
+		k->leaving_count--;
+	}
 	t->state = state;
+	run_timer(k);
 }
 
 /* --- sockets --- */
@@ -101,97 +134,190 @@ static void detach(struct td_kernel_tunnel *t)
 	t->base.port = NULL;
 }
 
-/* --- coming and going --- */
+/* --- in the thread --- */
+
+static void make_interface(struct td_kernel *k, const struct td_session_info *info,
+			   struct td_task *task)
+{
+	task->err = td_l2tp_session_create(&k->l2tp, info);
+	/* ENOBUFS does not say whether it was made. */
+	if (task->err == 0 || task->err == -ENOBUFS)
+		task->ifindex = if_nametoindex(info->ifname);
+	if (task->err == 0)
+		task->err = td_rtnl_set_mtu(&k->dp.rtnl, info->ifname, info->mtu);
+	if (task->err == 0 && k->dp.link_up)
+		task->err = td_rtnl_set_up(&k->dp.rtnl, info->ifname);
+}
+
+static void make(struct td_job *job)
+{
+	struct td_tunnel *t = td_backend_tunnel(job);
+	struct td_kernel *k = (struct td_kernel *)t->task.dp;
+
+	t->task.err = td_l2tp_tunnel_create(&k->l2tp, &t->info, t->task.fd);
+	t->task.made = t->task.err == 0 || t->task.err == -ENOBUFS;
+	if (t->task.err == 0)
+		make_interface(k, &t->info, &t->task);
+}
+
+static void delete (struct td_job *job)
+{
+	struct td_tunnel *t = td_backend_tunnel(job);
+	struct td_kernel *k = (struct td_kernel *)t->task.dp;
+
+	t->task.err = td_l2tp_tunnel_delete(&k->l2tp, t->info.tunnel_id);
+}
+
+static void look(struct td_job *job)
+{
+	struct td_tunnel *t = td_backend_tunnel(job);
+	struct td_kernel *k = (struct td_kernel *)t->task.dp;
+
+	t->task.err = td_l2tp_tunnel_get(&k->l2tp, t->info.tunnel_id);
+}
+
+/* --- in the loop: coming and going --- */
 
 /* The place is free, then the host is told. */
 static void finish(struct td_kernel *k, struct td_kernel_tunnel *t, int result)
 {
 	const struct td_handle handle = t->base.handle;
 
-	enter(k, t, TD_KERNEL_LIVE);
+	if (t->state == TD_KERNEL_REMOVING || t->state == TD_KERNEL_LEAVING)
+		td_jobs_removed(k->dp.jobs);
+	set_ifindex(k, t, 0);
+	enter(k, t, TD_KERNEL_FREE);
 	t->base.handle = TD_NO_HANDLE;
-	td_backend_done(&k->dp, handle, t->sequence, result);
+	td_backend_done(&k->dp, handle, t->base.sequence, result);
+}
+
+static void looked(struct td_tunnel *base)
+{
+	struct td_kernel_tunnel *t = (struct td_kernel_tunnel *)base;
+
+	if (base->task.err == -ENODEV)
+		finish((struct td_kernel *)base->task.dp, t, t->result);
 }
 
 /* Ends it when there is nothing left of it. */
-static void finish_if_gone(struct td_kernel *k, struct td_kernel_tunnel *t)
+static void finish_if_gone(struct td_kernel_tunnel *t)
 {
-	if (t->base.ifindex == 0 && td_l2tp_tunnel_get(&k->l2tp, t->tunnel_id) == -ENODEV)
-		finish(k, t, t->result);
+	if (t->state == TD_KERNEL_LEAVING && t->base.ifindex == 0 && !t->base.busy)
+		td_backend_run(&t->base, TD_LANE_CHANGE, look, looked);
+}
+
+static void deleted(struct td_tunnel *base)
+{
+	struct td_kernel *k = (struct td_kernel *)base->task.dp;
+	struct td_kernel_tunnel *t = (struct td_kernel_tunnel *)base;
+	const bool own = base->port == &t->own;
+	const int err = base->task.err;
+
+	detach(t);
+	/* If it could not be deleted, closing the socket does it: ours is closed. */
+	if (own || err == 0 || err == -ENODEV) {
+		t->deadline = td_time_add(k->dp.loop->now, LEAVE_LIMIT);
+		enter(k, t, TD_KERNEL_LEAVING);
+		finish_if_gone(t);
+	} else {
+		finish(k, t, t->result < 0 ? t->result : err);
+	}
 }
 
 /* Removes it; done(result) when it is gone. */
-static void leave(struct td_kernel *k, struct td_kernel_tunnel *t, uint32_t sequence, int result)
+static void leave(struct td_kernel *k, struct td_kernel_tunnel *t, int result)
 {
-	const bool own = t->base.port == &t->own, lost = t->state == TD_KERNEL_LOST;
-	/* The id of a lost one may be another's by now. */
-	int err = lost ? 0 : td_l2tp_tunnel_delete(&k->l2tp, t->tunnel_id);
-
-	t->sequence = sequence;
-	t->result = result;
-	t->deadline = td_time_add(k->dp.loop->now, LEAVE_LIMIT);
-	detach(t);
-	/* If it could not be deleted, closing the socket does it: ours is closed. */
-	if (!lost && (own || err == 0 || err == -ENODEV)) {
-		enter(k, t, TD_KERNEL_LEAVING);
-		finish_if_gone(k, t);
-	} else {
-		finish(k, t, result < 0 ? result : err);
+	if (t->state == TD_KERNEL_LOST) {
+		/* Its id may be another's by now. */
+		detach(t);
+		finish(k, t, result);
+		return;
 	}
+	t->result = result;
+	enter(k, t, TD_KERNEL_REMOVING);
+	td_backend_run(&t->base, TD_LANE_DESTROY, delete, deleted);
+}
+
+static void made(struct td_tunnel *base)
+{
+	struct td_kernel *k = (struct td_kernel *)base->task.dp;
+	struct td_kernel_tunnel *t = (struct td_kernel_tunnel *)base;
+	int err = base->task.err;
+
+	if (!base->task.made) {
+		detach(t);
+		finish(k, t, err);
+		return;
+	}
+	/* What was said of the interface until now had no listener. */
+	if (base->task.ifindex != 0 && interface_exists(base->task.ifindex))
+		set_ifindex(k, t, base->task.ifindex);
+	else if (err == 0)
+		err = -ENODEV;
+	if (err < 0) {
+		leave(k, t, err);
+		return;
+	}
+	enter(k, t, TD_KERNEL_LIVE);
+	td_backend_end(base, 0);
 }
 
 static void gone(struct td_kernel *k, struct td_kernel_tunnel *t)
 {
-	t->base.ifindex = 0;
-	if (t->state == TD_KERNEL_LEAVING) {
-		finish_if_gone(k, t);
-	} else {
+	set_ifindex(k, t, 0);
+	if (t->state == TD_KERNEL_LIVE) {
 		enter(k, t, TD_KERNEL_LOST);
 		k->dp.host.lost(k->dp.host.ctx, t->base.handle);
+	} else {
+		finish_if_gone(t);
 	}
 }
 
 void td_kernel_gone(struct td_kernel *k, unsigned ifindex, bool moved)
 {
-	for (uint32_t i = 0; i < k->dp.max_tunnels; i++) {
-		struct td_kernel_tunnel *t = tunnel_at(k, i);
+	const struct td_index_pos pos = td_index_find(&k->by_ifindex, ifindex);
+	struct td_kernel_tunnel *t;
 
-		if (!t || t->base.ifindex != ifindex)
-			continue;
-		if (moved && t->state == TD_KERNEL_LIVE)
-			t->base.ifindex = 0;
-		else
-			gone(k, t);
+	if (pos.number == TD_INDEX_NONE)
 		return;
-	}
+	t = tunnel_at(k, pos.number);
+	if (moved && t->state == TD_KERNEL_LIVE)
+		set_ifindex(k, t, 0);
+	else
+		gone(k, t);
 }
 
-void td_kernel_sweep(struct td_kernel *k, bool missed)
+void td_kernel_missed(struct td_kernel *k)
 {
-	for (uint32_t i = 0; i < k->dp.max_tunnels; i++) {
-		struct td_kernel_tunnel *t = tunnel_at(k, i);
+	k->unseen = 0;
+	run_timer(k);
+}
 
-		if (!t)
-			continue;
-		if (missed && t->base.ifindex != 0 && !interface_exists(t->base.ifindex))
+static void look_over(struct td_kernel *k)
+{
+	for (unsigned i = 0; i < LOOK_OVER && k->unseen < k->dp.max_tunnels; i++) {
+		struct td_kernel_tunnel *t = tunnel_at(k, k->unseen++);
+
+		if (t && t->base.ifindex != 0 && !interface_exists(t->base.ifindex))
 			gone(k, t);
-		else if (t->state == TD_KERNEL_LEAVING &&
-			 td_time_reached(t->deadline, k->dp.loop->now))
-			finish(k, t, t->result < 0 ? t->result : -ETIMEDOUT);
-		else if (t->state == TD_KERNEL_LEAVING)
-			finish_if_gone(k, t);
 	}
+	run_timer(k);
 }
 
-static int make_interface(struct td_kernel *k, struct td_kernel_tunnel *t,
-			  const struct td_session_info *info)
+void td_kernel_tick(struct td_kernel *k)
 {
-	int err = td_l2tp_session_create(&k->l2tp, info);
+	look_over(k);
+	/* Each one once; the host may have others leave meanwhile. */
+	for (unsigned count = k->leaving_count; count > 0 && k->leaving_count > 0; count--) {
+		struct td_kernel_tunnel *t = leaving_of(k->leaving.next);
 
-	/* ENOBUFS does not say whether it was made. */
-	if (err == 0 || err == -ENOBUFS)
-		t->base.ifindex = if_nametoindex(info->ifname);
-	return err < 0 ? err : td_rtnl_set_mtu(&k->dp.rtnl, info->ifname, info->mtu);
+		td_list_remove(&t->link);
+		td_list_add(&k->leaving, &t->link);
+		if (!t->base.busy && td_time_reached(t->deadline, k->dp.loop->now))
+			finish(k, t, t->result < 0 ? t->result : -ETIMEDOUT);
+		else
+			finish_if_gone(t);
+	}
 }
 
 static int take(struct td_datapath *dp, struct td_handle handle, const struct td_session_info *info,
@@ -204,8 +330,6 @@ static int take(struct td_datapath *dp, struct td_handle handle, const struct td
 	if (err < 0)
 		return err;
 	t = (struct td_kernel_tunnel *)base;
-	t->tunnel_id = info->tunnel_id;
-	t->session_id = info->session_id;
 	t->udp.fd = -1;
 	*result = t;
 	return 0;
@@ -222,22 +346,20 @@ static void kernel_create(struct td_datapath *dp, struct td_handle handle, uint3
 		td_backend_done(dp, handle, sequence, err);
 		return;
 	}
-	t->sequence = sequence;
-	/* The kernel would say so itself, but then the client's socket is used up. */
-	err = if_nametoindex(info->ifname) ? -EEXIST : attach(k, t, &info->flow, udp);
-	if (err == 0)
-		err = td_l2tp_tunnel_create(&k->l2tp, info, t->base.port->udp->fd);
-	if (err < 0 && err != -ENOBUFS) {
+	t->base.pending = true;
+	t->base.sequence = sequence;
+	enter(k, t, TD_KERNEL_MAKING);
+	/* The kernel would say so itself, but then the client's socket is used up. For a broker that is
+	 * not worth asking: the kernel looks for modules of every name that is not there. */
+	err = udp->connected && if_nametoindex(info->ifname) ? -EEXIST
+							     : attach(k, t, &info->flow, udp);
+	if (err < 0) {
 		detach(t);
 		finish(k, t, err);
 		return;
 	}
-	if (err == 0)
-		err = make_interface(k, t, info);
-	if (err < 0)
-		leave(k, t, sequence, err);
-	else
-		td_backend_done(dp, handle, sequence, 0);
+	t->base.task.fd = t->base.port->udp->fd;
+	td_backend_run(&t->base, TD_LANE_CREATE, make, made);
 }
 
 static int adopt(struct td_kernel *k, struct td_kernel_tunnel *t,
@@ -255,13 +377,14 @@ static int adopt(struct td_kernel *k, struct td_kernel_tunnel *t,
 	err = td_l2tp_session_stats(&k->l2tp, info->tunnel_id, info->session_id, &stats);
 	if (err < 0)
 		return err;
-	t->base.ifindex = if_nametoindex(info->ifname);
+	set_ifindex(k, t, if_nametoindex(info->ifname));
 	return t->base.ifindex == 0 ? -ENODEV : open_own(k, t);
 }
 
 static int kernel_adopt(struct td_datapath *dp, struct td_handle handle,
 			const struct td_session_info *info, struct td_udp *udp, int fd)
 {
+	struct td_kernel *k = (struct td_kernel *)dp;
 	struct td_kernel_tunnel *t;
 	int err = take(dp, handle, info, &t);
 
@@ -270,22 +393,25 @@ static int kernel_adopt(struct td_datapath *dp, struct td_handle handle,
 		close(fd);
 		return err;
 	}
-	err = adopt((struct td_kernel *)dp, t, info, fd);
+	err = adopt(k, t, info, fd);
 	if (err < 0) {
 		detach(t);
+		set_ifindex(k, t, 0);
 		t->base.handle = TD_NO_HANDLE;
+		return err;
 	}
-	return err;
+	enter(k, t, TD_KERNEL_LIVE);
+	return 0;
 }
 
 static void kernel_destroy(struct td_datapath *dp, struct td_handle handle, uint32_t sequence)
 {
 	struct td_kernel_tunnel *t = get(dp, handle);
 
-	if (!t || t->state == TD_KERNEL_LEAVING)
-		td_backend_done(dp, handle, sequence, t ? -EALREADY : -ENODEV);
-	else
-		leave((struct td_kernel *)dp, t, sequence, 0);
+	if (t && (t->state == TD_KERNEL_REMOVING || t->state == TD_KERNEL_LEAVING))
+		td_backend_done(dp, handle, sequence, -EALREADY);
+	else if (td_backend_begin(dp, handle, sequence))
+		leave((struct td_kernel *)dp, t, 0);
 }
 
 /* --- while it lives --- */
@@ -294,37 +420,43 @@ static void kernel_destroy(struct td_datapath *dp, struct td_handle handle, uint
 static void kernel_set_peer(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			    const struct td_flow *flow)
 {
-	const struct td_kernel_tunnel *t = get(dp, handle);
-	int err = -ENODEV;
+	struct td_tunnel *t = td_backend_begin(dp, handle, sequence);
 
-	if (t && t->base.port)
-		err = td_udp_move(t->base.port->udp, flow);
-	td_backend_done(dp, handle, sequence, err);
+	if (t)
+		td_backend_end(t, t->port ? td_udp_move(t->port->udp, flow) : -ENODEV);
 }
 
 static int kernel_keep_fd(struct td_datapath *dp, struct td_handle handle)
 {
 	const struct td_kernel_tunnel *t = get(dp, handle);
 
-	return t && t->base.port ? t->base.port->udp->fd : -1;
+	return t && t->state == TD_KERNEL_LIVE ? t->base.port->udp->fd : -1;
 }
 
-/* One by one: to have the kernel list all sessions takes it time that grows with their square. */
+/*
+ * One by one: to have the kernel list all sessions takes it time that grows with their square. By a
+ * socket of its own, for the other is the thread's.
+ */
 static size_t kernel_stats(struct td_datapath *dp, struct td_tunnel_stats *stats, size_t count)
 {
-	struct td_kernel *k = (struct td_kernel *)dp;
+	const struct td_kernel *k = (struct td_kernel *)dp;
+	struct td_l2tp l2tp;
 	size_t written = 0;
 
+	if (td_l2tp_open(&l2tp) < 0)
+		return 0;
 	for (uint32_t i = 0; i < dp->max_tunnels && written < count; i++) {
 		const struct td_kernel_tunnel *t = tunnel_at(k, i);
+		struct td_tunnel_stats *to = &stats[written];
 
 		if (!t || t->state != TD_KERNEL_LIVE)
 			continue;
-		stats[written] = (struct td_tunnel_stats){ .handle = t->base.handle };
-		if (td_l2tp_session_stats(&k->l2tp, t->tunnel_id, t->session_id, &stats[written]) ==
-		    0)
+		*to = (struct td_tunnel_stats){ .handle = t->base.handle };
+		if (td_l2tp_session_stats(&l2tp, t->base.info.tunnel_id, t->base.info.session_id,
+					  to) == 0)
 			written++;
 	}
+	td_l2tp_close(&l2tp);
 	return written;
 }
 
@@ -341,22 +473,58 @@ static void data(struct td_datapath *dp, const struct td_datagram *datagram)
 		dp->counters.rx_unknown_flow++;
 }
 
+/* Is it there, and nothing was done yet to delete it? After all tasks were taken back. */
+static bool remains(const struct td_kernel_tunnel *t)
+{
+	switch (t->state) {
+	case TD_KERNEL_LIVE:
+		return true;
+	case TD_KERNEL_MAKING:
+		return !t->base.busy && t->base.task.made;
+	case TD_KERNEL_REMOVING:
+		return t->base.busy;
+	case TD_KERNEL_FREE:
+	case TD_KERNEL_LOST:
+	case TD_KERNEL_LEAVING:
+		break;
+	}
+	return false;
+}
+
 static void kernel_close(struct td_datapath *dp)
 {
 	struct td_kernel *k = (struct td_kernel *)dp;
 
+	td_backend_recall(dp);
 	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
 		struct td_kernel_tunnel *t = tunnel_at(k, i);
 
 		if (!t)
 			continue;
-		if (t->state == TD_KERNEL_LIVE)
-			(void)!td_l2tp_tunnel_delete(&k->l2tp, t->tunnel_id);
+		if (remains(t))
+			(void)!td_l2tp_tunnel_delete(&k->l2tp, t->base.info.tunnel_id);
+		if (t->state == TD_KERNEL_LEAVING ||
+		    (t->state == TD_KERNEL_REMOVING && !t->base.busy))
+			td_jobs_removed(dp->jobs);
 		detach(t);
 	}
 	td_kernel_unwatch(k);
 	td_l2tp_close(&k->l2tp);
+	free(k->cells);
 	td_backend_free(dp);
+}
+
+static int open_kernel(struct td_kernel *k)
+{
+	const uint32_t cells = td_index_cells(k->dp.max_tunnels);
+	int err;
+
+	k->cells = calloc(cells, sizeof(*k->cells));
+	if (!k->cells)
+		return -ENOMEM;
+	td_index_init(&k->by_ifindex, k->cells, cells);
+	err = td_l2tp_open(&k->l2tp);
+	return err < 0 ? err : td_kernel_watch(k);
 }
 
 static int kernel_open(struct td_datapath **dp, const struct td_datapath_setup *setup)
@@ -370,9 +538,9 @@ static int kernel_open(struct td_datapath **dp, const struct td_datapath_setup *
 	k = (struct td_kernel *)*dp;
 	k->dp.data = data;
 	k->timer.fd = -1;
-	err = td_l2tp_open(&k->l2tp);
-	if (err == 0)
-		err = td_kernel_watch(k);
+	k->unseen = setup->max_tunnels;
+	td_list_init(&k->leaving);
+	err = open_kernel(k);
 	if (err < 0)
 		kernel_close(*dp);
 	return err;
@@ -388,6 +556,7 @@ const struct td_datapath_ops td_datapath_kernel = {
 	.create = kernel_create,
 	.adopt = TD_FOR_BROKER(kernel_adopt),
 	.set_mtu = td_backend_set_mtu,
+	.set_rate = TD_FOR_BROKER(td_backend_set_rate),
 	.set_peer = TD_FOR_BROKER(kernel_set_peer),
 	.destroy = kernel_destroy,
 	.send = td_backend_send,

@@ -6,24 +6,27 @@
 #ifndef TD_DATAPATH_KERNEL_H
 #define TD_DATAPATH_KERNEL_H
 
+#include "base/index.h"
 #include "datapath/backend.h"
 #include "datapath/l2tp_genl.h"
 
 enum td_kernel_state {
+	TD_KERNEL_FREE,
+	TD_KERNEL_MAKING, /* waits for the task that makes it */
 	TD_KERNEL_LIVE,
-	TD_KERNEL_LOST,    /* deleted by another hand; waits for destroy() */
-	TD_KERNEL_LEAVING, /* deleted by us; waits for interface and id to be free */
+	TD_KERNEL_LOST,     /* deleted by another hand; waits for destroy() */
+	TD_KERNEL_REMOVING, /* waits for the task that deletes it */
+	TD_KERNEL_LEAVING,  /* deleted by us; waits for interface and id to be free */
 };
 
 struct td_kernel_tunnel {
 	struct td_tunnel base;
 	enum td_kernel_state state;
-	uint32_t tunnel_id, session_id;
 	struct td_udp udp;  /* a socket of our own; closed: the caller's is the tunnel's */
 	struct td_port own; /* reads udp */
 	/* While it leaves: what to report when it is gone, and when to give up. */
-	uint32_t sequence;
 	int result;
+	struct td_link link;
 	struct td_time deadline;
 };
 
@@ -32,15 +35,23 @@ struct td_kernel {
 	struct td_l2tp l2tp;
 	struct td_netlink netlink;
 	struct td_watch links; /* netlink: interfaces that go */
-	struct td_watch timer; /* runs while some are leaving */
-	unsigned leaving;
+	struct td_watch timer; /* runs while some are leaving, or there is something to look over */
+	bool ticking;
+	struct td_link leaving;
+	unsigned leaving_count;
+	uint32_t
+		unseen; /* places from here on have not been looked at since notifications were lost */
+	struct td_index by_ifindex; /* by ifindex: the tunnels that have one */
+	struct td_index_cell *cells;
 };
 
 /* kernel.c, for kernel_watch.c */
 /* An interface went; moved: into another network namespace, which we do not see. */
 void td_kernel_gone(struct td_kernel *k, unsigned ifindex, bool moved);
-/* Time has passed; missed: and notifications were lost. */
-void td_kernel_sweep(struct td_kernel *k, bool missed);
+/* Notifications were lost. */
+void td_kernel_missed(struct td_kernel *k);
+/* Some time has passed. */
+void td_kernel_tick(struct td_kernel *k);
 
 /* kernel_watch.c */
 int td_kernel_watch(struct td_kernel *k) __attribute__((warn_unused_result));

@@ -71,7 +71,7 @@ static void links_ready(struct td_watch *watch, uint32_t events)
 			return;
 		if (size < 0 || size > (ssize_t)sizeof(answer) ||
 		    mnl_cb_run(answer, (size_t)size, 0, 0, parse, k) < 0)
-			td_kernel_sweep(k, true);
+			td_kernel_missed(k);
 	}
 }
 
@@ -83,7 +83,7 @@ static void timer_ready(struct td_watch *watch, uint32_t events)
 
 	(void)events;
 	if (read(watch->fd, &expirations, sizeof(expirations)) > 0)
-		td_kernel_sweep(k, false);
+		td_kernel_tick(k);
 }
 
 void td_kernel_timer(struct td_kernel *k, bool run)
@@ -91,6 +91,9 @@ void td_kernel_timer(struct td_kernel *k, bool run)
 	const struct timespec interval = { .tv_nsec = run ? INTERVAL_NS : 0 };
 	const struct itimerspec spec = { interval, interval };
 
+	if (run == k->ticking)
+		return;
+	k->ticking = run;
 	(void)!timerfd_settime(k->timer.fd, 0, &spec, NULL);
 }
 

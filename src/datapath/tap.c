@@ -4,8 +4,8 @@
  *
  * One TAP interface per tunnel, which lives as long as its descriptor; all tunnels share the few
  * UDP sockets that listen() was given. An arriving data packet finds its tunnel by its flow and is
- * taken only when it carries that tunnel's session id. Making and removing a TAP is quick, so every
- * operation ends before it returns.
+ * taken only when it carries that tunnel's session id. Making a TAP, and removing one, takes the
+ * kernel's RTNL lock: those are tasks of the jobs' thread.
  */
 #include "datapath/tap.h"
 
@@ -51,19 +51,18 @@ struct td_tap_tunnel *td_tap_find(const struct td_tap *tap, const struct td_flow
 	return NULL;
 }
 
-static void close_device(struct td_tap *tap, struct td_tap_tunnel *t)
+/* Moves no more frames. */
+static void stop(struct td_tap *tap, struct td_tap_tunnel *t)
 {
-	if (t->fd < 0)
-		return;
 	/* close() alone would leave it there while somebody keeps a copy of the descriptor. */
-	epoll_ctl(tap->watch.fd, EPOLL_CTL_DEL, t->fd, NULL);
-	close(t->fd);
-	t->fd = -1;
+	if (t->live)
+		epoll_ctl(tap->watch.fd, EPOLL_CTL_DEL, t->fd, NULL);
+	t->live = false;
 }
 
 void td_tap_lost(struct td_tap *tap, struct td_tap_tunnel *t)
 {
-	close_device(tap, t);
+	stop(tap, t);
 	t->base.ifindex = 0;
 	tap->dp.host.lost(tap->dp.host.ctx, t->base.handle);
 }
@@ -83,35 +82,64 @@ static void clear_flow(struct td_tap *tap, const struct td_tap_tunnel *t)
 		td_index_remove(&tap->flows, t->hash, t->base.handle.index);
 }
 
-static void tunnel_remove(struct td_tap *tap, struct td_tap_tunnel *t)
+static void release(struct td_tap *tap, struct td_tap_tunnel *t)
 {
 	clear_flow(tap, t);
-	close_device(tap, t);
 	t->base.handle = TD_NO_HANDLE;
 }
 
-/* Has the tunnel's TAP, new or adopted, as it ought to be. */
-static int start(struct td_tap *tap, struct td_tap_tunnel *t, uint32_t mtu)
+static int start(struct td_tap *tap, struct td_tap_tunnel *t)
 {
-	char ifname[TD_IFNAME_SIZE]; /* it may have been renamed */
-	int err = t->fd < 0 ? t->fd : td_tap_device_name(t->fd, ifname);
+	int err = t->base.port ? td_tap_watch(tap, t) : -ENOTCONN;
 
-	if (err < 0)
-		return err;
-	t->base.ifindex = if_nametoindex(ifname);
-	if (fcntl(t->fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(t->fd, F_SETFL, O_NONBLOCK) < 0)
-		return -errno;
-	err = td_rtnl_set_mtu(&tap->dp.rtnl, ifname, mtu);
-	if (err < 0)
-		return err;
-	return t->base.port ? td_tap_watch(tap, t) : -ENOTCONN;
+	t->live = err == 0;
+	return err;
 }
 
-/* fd: of a TAP that is adopted, owned from now on; -1: make one. */
-static int tunnel_add(struct td_datapath *dp, struct td_handle handle,
-		      const struct td_session_info *info, struct td_udp *udp, int fd)
+/* --- in the thread --- */
+
+static int prepare(struct td_task *task, const struct td_session_info *info)
 {
-	struct td_tap *tap = (struct td_tap *)dp;
+	int err = td_rtnl_set_mtu(&task->dp->rtnl, info->ifname, info->mtu);
+
+	task->ifindex = if_nametoindex(info->ifname);
+	if (err == 0 && task->dp->link_up)
+		err = td_rtnl_set_up(&task->dp->rtnl, info->ifname);
+	return err;
+}
+
+static void make(struct td_job *job)
+{
+	struct td_tunnel *t = td_backend_tunnel(job);
+	struct td_task *task = &t->task;
+
+	task->fd = td_tap_device_open(t->info.ifname);
+	task->err = task->fd < 0 ? task->fd : prepare(task, &t->info);
+	if (task->err < 0 && task->fd >= 0) {
+		close(task->fd);
+		task->fd = -1;
+	}
+}
+
+/* Others may have copies of the descriptor, which must not keep the interface there. */
+static void delete (struct td_job *job)
+{
+	struct td_task *task = &td_backend_tunnel(job)->task;
+	char ifname[TD_IFNAME_SIZE];
+
+	/* In another namespace its index may be another's here. */
+	if (TD_WITH_BROKER && td_tap_device_name(task->fd, ifname) == 0 &&
+	    if_nametoindex(ifname) == task->ifindex)
+		(void)!td_rtnl_delete(&task->dp->rtnl, task->ifindex);
+	close(task->fd);
+	task->fd = -1;
+}
+
+/* --- in the loop --- */
+
+static int take(struct td_tap *tap, struct td_handle handle, const struct td_session_info *info,
+		const struct td_udp *udp, struct td_tap_tunnel **result)
+{
 	struct td_flow flow = info->flow;
 	struct td_tap_tunnel *t;
 	struct td_tunnel *base;
@@ -119,40 +147,114 @@ static int tunnel_add(struct td_datapath *dp, struct td_handle handle,
 
 	if (udp->connected)
 		flow = (struct td_flow){ udp->local, udp->peer };
-	err = td_tap_find(tap, &flow) ? -EADDRINUSE : td_backend_take(dp, handle, info, &base);
-	if (err < 0) {
-		if (fd >= 0)
-			close(fd);
+	err = td_tap_find(tap, &flow) ? -EADDRINUSE
+				      : td_backend_take(&tap->dp, handle, info, &base);
+	if (err < 0)
 		return err;
-	}
 	t = (struct td_tap_tunnel *)base;
-	t->base.port = td_ports_of(dp, udp);
-	t->session_id = info->session_id;
-	t->peer_session_id = info->peer_session_id;
+	t->fd = -1;
+	t->base.port = td_ports_of(&tap->dp, udp);
 	t->stats.handle = handle;
 	set_flow(tap, t, &flow);
-	t->fd = fd >= 0 ? fd : td_tap_device_open(info->ifname);
-	err = start(tap, t, info->mtu);
+	*result = t;
+	return 0;
+}
+
+static void deleted(struct td_tunnel *base)
+{
+	const struct td_handle handle = base->handle;
+	struct td_datapath *dp = base->task.dp;
+
+	td_jobs_removed(dp->jobs);
+	release((struct td_tap *)dp, (struct td_tap_tunnel *)base);
+	td_backend_done(dp, handle, base->sequence, base->task.err);
+}
+
+/* Reports err when it is gone. */
+static void leave(struct td_tap *tap, struct td_tap_tunnel *t, int err)
+{
+	stop(tap, t);
+	t->base.task.fd = t->fd;
+	t->base.task.err = err;
+	t->fd = -1;
+	td_backend_run(&t->base, TD_LANE_DESTROY, delete, deleted);
+}
+
+static void made(struct td_tunnel *base)
+{
+	struct td_tap *tap = (struct td_tap *)base->task.dp;
+	struct td_tap_tunnel *t = (struct td_tap_tunnel *)base;
+	const struct td_handle handle = base->handle;
+	int err = base->task.err;
+
+	if (err < 0) {
+		release(tap, t);
+		td_backend_done(&tap->dp, handle, base->sequence, err);
+		return;
+	}
+	t->fd = base->task.fd;
+	base->ifindex = base->task.ifindex;
+	err = start(tap, t);
 	if (err < 0)
-		tunnel_remove(tap, t);
-	return err;
+		leave(tap, t, err);
+	else
+		td_backend_end(base, 0);
 }
 
 static void tap_create(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 		       const struct td_session_info *info, struct td_udp *udp)
 {
-	td_backend_done(dp, handle, sequence, tunnel_add(dp, handle, info, udp, -1));
+	struct td_tap_tunnel *t;
+	int err = take((struct td_tap *)dp, handle, info, udp, &t);
+
+	if (err < 0) {
+		td_backend_done(dp, handle, sequence, err);
+		return;
+	}
+	t->base.pending = true;
+	t->base.sequence = sequence;
+	td_backend_run(&t->base, TD_LANE_CREATE, make, made);
 }
 
-static int set_peer(struct td_datapath *dp, struct td_handle handle, const struct td_flow *flow)
+static int adopt(struct td_tap *tap, struct td_tap_tunnel *t, uint32_t mtu)
+{
+	char ifname[TD_IFNAME_SIZE]; /* it may have been renamed */
+	int err = td_tap_device_name(t->fd, ifname);
+
+	if (err < 0)
+		return err;
+	t->base.ifindex = if_nametoindex(ifname);
+	if (fcntl(t->fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(t->fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	err = td_rtnl_set_mtu(&tap->dp.rtnl, ifname, mtu);
+	return err < 0 ? err : start(tap, t);
+}
+
+static int tap_adopt(struct td_datapath *dp, struct td_handle handle,
+		     const struct td_session_info *info, struct td_udp *udp, int fd)
 {
 	struct td_tap *tap = (struct td_tap *)dp;
-	struct td_tap_tunnel *t = get(dp, handle);
-	const struct td_tap_tunnel *other = td_tap_find(tap, flow);
-	struct td_port *port = td_ports_find(dp, flow);
+	struct td_tap_tunnel *t;
+	int err = take(tap, handle, info, udp, &t);
 
-	if (!t)
-		return -ENODEV;
+	if (err < 0) {
+		close(fd);
+		return err;
+	}
+	t->fd = fd;
+	err = adopt(tap, t, info->mtu);
+	if (err < 0) {
+		close(fd);
+		release(tap, t);
+	}
+	return err;
+}
+
+static int set_peer(struct td_tap *tap, struct td_tap_tunnel *t, const struct td_flow *flow)
+{
+	const struct td_tap_tunnel *other = td_tap_find(tap, flow);
+	struct td_port *port = td_ports_find(&tap->dp, flow);
+
 	if (other && other != t)
 		return -EADDRINUSE;
 	clear_flow(tap, t);
@@ -165,23 +267,25 @@ static int set_peer(struct td_datapath *dp, struct td_handle handle, const struc
 static void tap_set_peer(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			 const struct td_flow *flow)
 {
-	td_backend_done(dp, handle, sequence, set_peer(dp, handle, flow));
+	struct td_tunnel *t = td_backend_begin(dp, handle, sequence);
+
+	if (t)
+		td_backend_end(t, set_peer((struct td_tap *)dp, (struct td_tap_tunnel *)t, flow));
 }
 
 static void tap_destroy(struct td_datapath *dp, struct td_handle handle, uint32_t sequence)
 {
-	struct td_tap_tunnel *t = get(dp, handle);
+	struct td_tunnel *t = td_backend_begin(dp, handle, sequence);
 
 	if (t)
-		tunnel_remove((struct td_tap *)dp, t);
-	td_backend_done(dp, handle, sequence, t ? 0 : -ENODEV);
+		leave((struct td_tap *)dp, (struct td_tap_tunnel *)t, 0);
 }
 
 static int tap_keep_fd(struct td_datapath *dp, struct td_handle handle)
 {
 	const struct td_tap_tunnel *t = get(dp, handle);
 
-	return t ? t->fd : -1;
+	return t && t->live ? t->fd : -1;
 }
 
 static size_t tap_stats(struct td_datapath *dp, struct td_tunnel_stats *stats, size_t count)
@@ -197,15 +301,31 @@ static size_t tap_stats(struct td_datapath *dp, struct td_tunnel_stats *stats, s
 	return written;
 }
 
+/* Wherever its descriptor is. */
+static void drop(struct td_tap *tap, struct td_tap_tunnel *t)
+{
+	const struct td_task *task = &t->base.task;
+
+	stop(tap, t);
+	if (task->job.lane == TD_LANE_DESTROY && !t->base.busy)
+		td_jobs_removed(tap->dp.jobs);
+	if (t->fd >= 0)
+		close(t->fd);
+	else if (task->fd >= 0)
+		close(task->fd);
+	t->base.handle = TD_NO_HANDLE;
+}
+
 static void tap_close(struct td_datapath *dp)
 {
 	struct td_tap *tap = (struct td_tap *)dp;
 
+	td_backend_recall(dp);
 	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
 		struct td_tap_tunnel *t = tunnel_at(tap, i);
 
 		if (t->base.handle.generation != 0)
-			tunnel_remove(tap, t);
+			drop(tap, t);
 	}
 	dp->producer = NULL;
 	if (tap->watch.fd >= 0) {
@@ -265,8 +385,9 @@ const struct td_datapath_ops td_datapath_tap = {
 	.listen = td_ports_listen,
 	.forget = td_ports_forget,
 	.create = tap_create,
-	.adopt = TD_FOR_BROKER(tunnel_add),
+	.adopt = TD_FOR_BROKER(tap_adopt),
 	.set_mtu = td_backend_set_mtu,
+	.set_rate = TD_FOR_BROKER(td_backend_set_rate),
 	.set_peer = TD_FOR_BROKER(tap_set_peer),
 	.destroy = tap_destroy,
 	.send = td_backend_send,

@@ -18,10 +18,10 @@
 
 struct td_tap_tunnel {
 	struct td_tunnel base;
-	int fd;        /* of the TAP; -1: it was deleted by another hand */
+	int fd;        /* of the TAP; -1: a task has it */
+	bool live;     /* moves frames */
 	uint32_t hash; /* of flow */
 	struct td_flow flow;
-	uint32_t session_id, peer_session_id;
 	struct td_tunnel_stats stats;
 };
 

@@ -37,7 +37,7 @@ static struct td_tap_tunnel *owner(const struct td_tap *tap, const struct epoll_
 	};
 	struct td_tap_tunnel *t = (struct td_tap_tunnel *)td_backend_get(&tap->dp, handle);
 
-	return t && t->fd >= 0 ? t : NULL;
+	return t && t->live ? t : NULL;
 }
 
 /* Returns -EAGAIN when the socket is full; anything else is done with, sent or lost. */
@@ -65,7 +65,7 @@ static int forward(struct td_tap *tap, struct td_tap_tunnel *t, size_t frame_byt
 		t->stats.tx_errors++;
 		return 0;
 	}
-	td_l2tp_put(tap->packet, t->peer_session_id);
+	td_l2tp_put(tap->packet, t->base.info.peer_session_id);
 	err = send_packet(t, tap->packet, size);
 	if (err == -EAGAIN) {
 		tap->held_by = t->base.handle;
@@ -147,12 +147,12 @@ void td_tap_data(struct td_datapath *dp, const struct td_datagram *datagram)
 		dp->counters.rx_unknown_flow++;
 		return;
 	}
-	if (session_id != t->session_id) {
+	if (session_id != t->base.info.session_id) {
 		dp->counters.rx_bad_session++;
 		return;
 	}
 	/* It fails when the interface is down, or full: the frame is lost, as on any wire. */
-	written = write(t->fd, datagram->bytes + header, datagram->size - header);
+	written = t->live ? write(t->fd, datagram->bytes + header, datagram->size - header) : -1;
 	if (written < 0) {
 		t->stats.rx_errors++;
 		return;

@@ -160,6 +160,17 @@ int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname)
 	return transact(rtnl, td_rtnl_build_up(buf, ifname));
 }
 
+int td_rtnl_delete(struct td_rtnl *rtnl, unsigned ifindex)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+	struct nlmsghdr *nlh = begin(buf, RTM_DELLINK, 0);
+	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
+
+	link->ifi_family = AF_UNSPEC;
+	link->ifi_index = (int)ifindex;
+	return transact(rtnl, nlh);
+}
+
 /* ENOENT: there is none of ours, only the device's default. */
 static int unshape(struct td_rtnl *rtnl, int ifindex)
 {

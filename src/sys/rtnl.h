@@ -22,6 +22,7 @@ int td_rtnl_open(struct td_rtnl *rtnl) __attribute__((warn_unused_result));
 void td_rtnl_close(struct td_rtnl *rtnl);
 int td_rtnl_set_mtu(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
 	__attribute__((warn_unused_result));
+int td_rtnl_delete(struct td_rtnl *rtnl, unsigned ifindex) __attribute__((warn_unused_result));
 int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname) __attribute__((warn_unused_result));
 /*
  * HTB with one class of that rate and, where the kernel has it, fq_codel in it on the interface's

@@ -31,6 +31,9 @@
 #include "datapath/backend.h"
 #include "datapath/datapath.h"
 
+/* Operations end in the loop, not before they return: by a thread as the broker has it. */
+static bool with_thread;
+
 unsigned if_nametoindex(const char *name); /* <net/if.h> and <linux/if.h> do not go together */
 
 /* Runs a command of iproute2's; the test fails with it. */
@@ -62,6 +65,18 @@ static inline void own_namespace(void)
 	run("ip link set lo up");
 }
 
+/* Without the thread, as the client has it, and with it. */
+#define run_both_ways(tests)                                         \
+	(cmocka_run_group_tests_name("at once", tests, NULL, NULL) + \
+	 cmocka_run_group_tests_name("by the thread", tests, go_threaded, NULL))
+
+static inline int go_threaded(void **state)
+{
+	(void)state;
+	with_thread = true;
+	return 0;
+}
+
 static inline unsigned open_descriptors(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
@@ -78,6 +93,7 @@ static inline unsigned open_descriptors(void)
 
 struct bench {
 	struct td_loop loop;
+	struct td_jobs *jobs;
 	bool (*until)(void *ctx);
 	void *ctx;
 	struct td_time deadline;
@@ -112,11 +128,17 @@ static inline void bench_open(struct bench *bench)
 {
 	*bench = (struct bench){ .descriptors = open_descriptors() };
 	assert_int_equal(td_loop_init(&bench->loop, prepare, bench), 0);
+	if (!with_thread)
+		return;
+	bench->jobs = td_jobs_new(&bench->loop);
+	assert_non_null(bench->jobs);
+	assert_int_equal(td_jobs_run(bench->jobs, "test-jobs"), 0);
 }
 
 /* Everything must have been closed. */
 static inline void bench_close(struct bench *bench)
 {
+	td_jobs_free(bench->jobs);
 	td_loop_fini(&bench->loop);
 	assert_int_equal(open_descriptors(), bench->descriptors);
 }
@@ -132,6 +154,7 @@ struct end {
 	struct td_flow control_flow;
 	uint8_t control[2048];
 	size_t control_size;
+	unsigned awaited;        /* dones */
 	struct td_handle handle; /* of the last done or lost */
 	uint32_t sequence;
 	int err;
@@ -190,6 +213,7 @@ static inline void end_open(struct end *end, struct bench *bench, const struct t
 			  .writable = end_writable,
 			  .ctx = end },
 		.max_tunnels = max_tunnels,
+		.jobs = bench->jobs,
 	};
 
 	*end = (struct end){ .bench = bench, .ops = ops, .udp.fd = -1 };
@@ -248,17 +272,50 @@ static inline struct td_session_info info_of(const char *ifname, const struct td
 	return info;
 }
 
-/* Returns what done() was told. */
+static inline bool end_has_ended(void *ctx)
+{
+	const struct end *end = ctx;
+
+	return end->dones >= end->awaited;
+}
+
+/* The operation that was just begun, when there were so many dones, ends. What done() was told. */
+static inline int end_await(struct end *end, unsigned dones, struct td_handle handle,
+			    uint32_t sequence)
+{
+	end->awaited = dones + 1;
+	if (end->bench->jobs)
+		loop_until(end->bench, end_has_ended, end, TD_SECONDS(5));
+	assert_int_equal(end->dones, dones + 1);
+	assert_true(td_handle_equal(end->handle, handle));
+	assert_int_equal(end->sequence, sequence);
+	return end->err;
+}
+
+/* These return what done() was told. */
 static inline int end_create(struct end *end, struct td_handle handle,
 			     const struct td_session_info *info)
 {
 	const unsigned dones = end->dones;
 
 	end->ops->create(end->dp, handle, 5, info, &end->udp);
-	assert_int_equal(end->dones, dones + 1);
-	assert_true(td_handle_equal(end->handle, handle));
-	assert_int_equal(end->sequence, 5);
-	return end->err;
+	return end_await(end, dones, handle, 5);
+}
+
+static inline int end_set_mtu(struct end *end, struct td_handle handle, uint16_t mtu)
+{
+	const unsigned dones = end->dones;
+
+	end->ops->set_mtu(end->dp, handle, 3, mtu);
+	return end_await(end, dones, handle, 3);
+}
+
+static inline int end_destroy(struct end *end, struct td_handle handle)
+{
+	const unsigned dones = end->dones;
+
+	end->ops->destroy(end->dp, handle, 4);
+	return end_await(end, dones, handle, 4);
 }
 
 static inline struct td_tunnel_stats end_stats(struct end *end)

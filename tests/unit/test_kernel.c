@@ -5,6 +5,7 @@
  */
 #include "datapath_fixture.h"
 
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include "datapath/l2tp_genl.h"
@@ -17,6 +18,7 @@ static struct {
 	unsigned tunnels, sessions, deletions; /* calls */
 	int fd;
 	uint32_t deleted_id;
+	pthread_mutex_t gate; /* who holds it keeps the kernel from making tunnels */
 } kernel;
 
 int td_l2tp_open(struct td_l2tp *l2tp)
@@ -34,6 +36,8 @@ int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_session_info *in
 {
 	(void)l2tp;
 	(void)info;
+	pthread_mutex_lock(&kernel.gate);
+	pthread_mutex_unlock(&kernel.gate);
 	kernel.tunnels++;
 	kernel.fd = fd;
 	return kernel.tunnel_error;
@@ -43,6 +47,8 @@ int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_session_info *i
 {
 	(void)l2tp;
 	kernel.sessions++;
+	if (if_nametoindex(info->ifname) != 0)
+		return -EEXIST;
 	if (kernel.session_error == 0 || kernel.session_despite_error)
 		run("ip tuntap add mode tap name %s", info->ifname);
 	return kernel.session_error;
@@ -117,6 +123,7 @@ static bool is_done(void *ctx)
 /* Destroys it; the kernel takes its time. */
 static void scene_destroy(struct scene *scene)
 {
+	scene->end.sequence = 0;
 	scene->end.ops->destroy(scene->end.dp, one, 99);
 	idle(scene);
 	assert_false(is_done(&scene->end));
@@ -178,8 +185,7 @@ static void lives_on_its_own_socket(const char *ip)
 	assert_int_equal(recv(other.fd, got, sizeof(got), 0), 12);
 	td_udp_close(&other);
 
-	scene.end.ops->set_mtu(scene.end.dp, one, 3, 1300);
-	assert_int_equal(scene.end.err, 0);
+	assert_int_equal(end_set_mtu(&scene.end, one, 1300), 0);
 	assert_int_equal(interface_mtu("tdk0"), 1300);
 	assert_int_equal(end_stats(&scene.end).rx_packets, 101);
 	scene_destroy(&scene);
@@ -207,8 +213,10 @@ static void refusals(void **state)
 
 	run("ip tuntap add mode tap name tdk0");
 	assert_int_equal(end_create(&scene.end, one, &scene.info), -EEXIST);
-	assert_int_equal(kernel.tunnels, 0);
+	assert_int_equal(scene.end.losts, 0);
+	assert_int_not_equal(if_nametoindex("tdk0"), 0);
 	run("ip link del tdk0");
+	kernel.deletions = kernel.sessions = 0;
 
 	scene.info.ifname[0] = '\0';
 	assert_int_equal(end_create(&scene.end, one, &scene.info), -EINVAL);
@@ -235,8 +243,7 @@ static void refusals(void **state)
 	assert_int_equal(end_create(&scene.end, one, &scene.info), -EADDRINUSE);
 	scene_destroy(&scene);
 	assert_int_equal(open_descriptors(), descriptors);
-	scene.end.ops->destroy(scene.end.dp, one, 5);
-	assert_int_equal(scene.end.err, -ENODEV);
+	assert_int_equal(end_destroy(&scene.end, one), -ENODEV);
 	scene_close(&scene);
 }
 
@@ -260,8 +267,8 @@ static void late_refusals(void **state)
 	kernel.session_error = -ENOBUFS;
 	kernel.session_despite_error = true;
 	scene.end.ops->create(scene.end.dp, one, 99, &scene.info, &scene.end.udp);
-	scene.end.ops->destroy(scene.end.dp, one, 5);
-	assert_int_equal(scene.end.err, -EALREADY);
+	idle(&scene);
+	assert_int_equal(end_destroy(&scene.end, one), -EALREADY);
 	run("ip link del tdk0");
 	loop_until(&scene.bench, is_done, &scene.end, TD_SECONDS(5));
 	assert_int_equal(scene.end.err, -ENOBUFS);
@@ -281,10 +288,8 @@ static void deleted_by_another_hand(void **state)
 	assert_true(td_handle_equal(scene.end.handle, one));
 	idle(&scene);
 	assert_int_equal(scene.end.losts, 1);
-	scene.end.ops->set_mtu(scene.end.dp, one, 3, 1300);
-	assert_int_equal(scene.end.err, -ENODEV);
-	scene.end.ops->destroy(scene.end.dp, one, 4);
-	assert_int_equal(scene.end.err, 0);
+	assert_int_equal(end_set_mtu(&scene.end, one, 1300), -ENODEV);
+	assert_int_equal(end_destroy(&scene.end, one), 0);
 	/* That id may be another's by now. */
 	assert_int_equal(kernel.deletions, 0);
 	scene_close(&scene);
@@ -305,17 +310,14 @@ static void not_gone(void **state)
 	idle(&scene);
 	assert_int_equal(scene.end.losts, 0);
 	run("ip link set tdk0 name tdrenamed");
-	scene.end.ops->set_mtu(scene.end.dp, one, 3, 1300);
-	assert_int_equal(scene.end.err, 0);
+	assert_int_equal(end_set_mtu(&scene.end, one, 1300), 0);
 	assert_int_equal(interface_mtu("tdrenamed"), 1300);
 	run("ip netns add td-test-%d && ip link set tdrenamed netns td-test-%d", getpid(),
 	    getpid());
 	idle(&scene);
 	assert_int_equal(scene.end.losts, 0);
-	scene.end.ops->set_mtu(scene.end.dp, one, 3, 1300);
-	assert_int_equal(scene.end.err, -ENODEV);
-	scene.end.ops->destroy(scene.end.dp, one, 4);
-	assert_int_equal(scene.end.err, 0);
+	assert_int_equal(end_set_mtu(&scene.end, one, 1300), -ENODEV);
+	assert_int_equal(end_destroy(&scene.end, one), 0);
 	assert_int_equal(kernel.deletions, 1);
 	run("ip netns del td-test-%d", getpid());
 	scene_close(&scene);
@@ -364,8 +366,7 @@ static void socket_of_the_client(void **state)
 	/* It cannot be deleted: closing the socket will do it, and the caller is not kept waiting. */
 	assert_int_equal(end_create(&scene.end, one, &scene.info), 0);
 	kernel.delete_error = -ETIMEDOUT;
-	scene.end.ops->destroy(scene.end.dp, one, 6);
-	assert_int_equal(scene.end.err, -ETIMEDOUT);
+	assert_int_equal(end_destroy(&scene.end, one), -ETIMEDOUT);
 	run("ip link del tdk0");
 	scene_close(&scene);
 }
@@ -430,6 +431,80 @@ static void peer_moves(void **state)
 	td_udp_close(&other);
 	scene_destroy(&scene);
 	scene_close(&scene);
+}
+
+/* While the kernel is busy with a tunnel the loop goes on, and the tunnel has that one task. */
+static void one_task_at_a_time(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	if (!with_thread)
+		return;
+	scene_open(&scene, "127.0.0.1");
+	pthread_mutex_lock(&kernel.gate);
+	scene.end.ops->create(scene.end.dp, one, 99, &scene.info, &scene.end.udp);
+	assert_int_equal(scene.end.dones, 0);
+	assert_int_equal(send(scene.fd, "\x80 from the peer", 16, 0), 16);
+	idle(&scene);
+	assert_int_equal(scene.end.controls, 1);
+	assert_int_equal(scene.end.ops->keep_fd(scene.end.dp, one), -1);
+	assert_int_equal(end_destroy(&scene.end, one), -EBUSY);
+	assert_int_equal(end_set_mtu(&scene.end, one, 1300), -EBUSY);
+	pthread_mutex_unlock(&kernel.gate);
+	loop_until(&scene.bench, is_done, &scene.end, TD_SECONDS(5));
+	assert_int_equal(scene.end.err, 0);
+	assert_int_equal(interface_mtu("tdk0"), 1446);
+	scene_destroy(&scene);
+	scene_close(&scene);
+}
+
+/* Deleted by another hand before anybody here knew its index. */
+static void gone_before_it_is_known(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	if (!with_thread)
+		return;
+	scene_open(&scene, "127.0.0.1");
+	scene.end.ops->create(scene.end.dp, one, 99, &scene.info, &scene.end.udp);
+	usleep(300000);
+	run("ip link del tdk0");
+	loop_until(&scene.bench, is_done, &scene.end, TD_SECONDS(5));
+	assert_int_equal(scene.end.err, -ENODEV);
+	assert_int_equal(scene.end.losts, 0);
+	assert_int_equal(kernel.deletions, 1);
+	assert_int_equal(end_create(&scene.end, one, &scene.info), 0);
+	scene_destroy(&scene);
+	scene_close(&scene);
+}
+
+/* Closed while the thread makes one, another waits, and others are being deleted. */
+static void closed_with_tasks(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	if (!with_thread)
+		return;
+	scene_open(&scene, "127.0.0.1");
+	for (uint32_t i = 0; i < 2; i++) {
+		scene.info.ifname[3] = (char)('0' + i);
+		assert_int_equal(end_create(&scene.end, handle_of(i), &scene.info), 0);
+	}
+	scene.end.ops->destroy(scene.end.dp, handle_of(0), 5);
+	idle(&scene);
+	assert_int_equal(kernel.deletions, 1);
+	for (uint32_t i = 2; i < 4; i++) {
+		scene.info.ifname[3] = (char)('0' + i);
+		scene.end.ops->create(scene.end.dp, handle_of(i), 5, &scene.info, &scene.end.udp);
+	}
+	scene.end.ops->destroy(scene.end.dp, handle_of(1), 5);
+	scene_close(&scene);
+	/* Those that were there are deleted once, what was not begun is not begun. */
+	assert_int_equal(kernel.deletions, 1 + 1 + (kernel.tunnels - 2));
+	run("for i in 0 1 2 3; do ip link del tdk$i 2>/dev/null; done; true");
 }
 
 /* close() removes all of it, whatever state it is in. */
@@ -498,11 +573,14 @@ int main(void)
 		cmocka_unit_test(socket_of_the_client),
 		cmocka_unit_test(adopted),
 		cmocka_unit_test(peer_moves),
+		cmocka_unit_test(one_task_at_a_time),
+		cmocka_unit_test(gone_before_it_is_known),
+		cmocka_unit_test(closed_with_tasks),
 		cmocka_unit_test(closed_with_tunnels),
 		cmocka_unit_test(cannot_open),
 		cmocka_unit_test(probe),
 	};
 
 	own_namespace();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return run_both_ways(tests);
 }

@@ -3,6 +3,7 @@
 #include "datapath_fixture.h"
 
 #include <sys/socket.h>
+#include <time.h>
 
 #define TUNNELS 500
 #define SLOW    "tbf rate 4mbit burst 8k limit 16mb"
@@ -257,15 +258,101 @@ static void control_before_data(void **state)
 	run("tc qdisc del dev lo root");
 }
 
+/* --- many at once --- */
+
+struct mass {
+	struct load *load;
+	unsigned target; /* dones */
+	int64_t cpu_us, longest_us;
+	unsigned comer_done; /* dones when the newcomer's was one of them; 0: not yet */
+};
+
+static bool mass_has_ended(void *ctx)
+{
+	struct mass *mass = ctx;
+	const struct end *end = &mass->load->end;
+	struct timespec ts;
+	int64_t cpu_us;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	cpu_us = TD_SECONDS(ts.tv_sec) + ts.tv_nsec / 1000;
+	if (mass->cpu_us != 0 && cpu_us - mass->cpu_us > mass->longest_us)
+		mass->longest_us = cpu_us - mass->cpu_us;
+	mass->cpu_us = cpu_us;
+	if (mass->comer_done == 0 && if_nametoindex("tdcomer") != 0)
+		mass->comer_done = end->dones;
+	return end->dones >= mass->target;
+}
+
+static void mass_create(struct load *load, unsigned i, const char *name)
+{
+	const struct td_addr peer = address("127.0.0.1", (uint16_t)(2000 + i));
+	struct td_session_info info = info_of(name, &load->end.udp.local, &peer);
+
+	load->end.ops->create(load->end.dp, handle_of(i), 5, &info, &load->end.udp);
+}
+
+static void mass_wait(struct mass *mass, unsigned dones)
+{
+	mass->target = mass->load->end.dones + dones;
+	mass->cpu_us = 0;
+	loop_until(&mass->load->bench, mass_has_ended, mass, TD_SECONDS(60));
+	assert_int_equal(mass->load->end.dones, mass->target);
+}
+
+/* All but one come at once, most of them go at once, and then the last one comes. */
+static void come_and_go(void **state)
+{
+	struct load load;
+	struct mass mass = { .load = &load };
+	char name[IFNAMSIZ];
+	unsigned goers = 0;
+
+	(void)state;
+	if (!with_thread)
+		return;
+	memset(&load, 0, sizeof(load));
+	bench_open(&load.bench);
+	load.packets = packet_open(NULL);
+	end_open(&load.end, &load.bench, &td_datapath_tap, TUNNELS);
+	end_listen(&load.end, "127.0.0.1");
+	for (unsigned i = 0; i < TUNNELS - 1; i++) {
+		name_of(name, i);
+		mass_create(&load, i, name);
+	}
+	assert_int_equal(load.end.dones, 0);
+	mass_wait(&mass, TUNNELS - 1);
+	assert_int_equal(load.end.err, 0);
+	for (unsigned i = 0; i < TUNNELS - 1; i++) {
+		name_of(name, i);
+		assert_int_not_equal(if_nametoindex(name), 0);
+	}
+	load.end.dones = 0;
+	for (; goers < 200; goers++)
+		load.end.ops->destroy(load.end.dp, handle_of(goers), 6);
+	mass_create(&load, TUNNELS - 1, "tdcomer");
+	mass_wait(&mass, goers + 1);
+	/* It came before nearly all of them had gone. */
+	assert_in_range(mass.comer_done, 1, 2 * TD_REMOVALS_MAX);
+	for (unsigned i = 0; i < goers; i++) {
+		name_of(name, i);
+		assert_int_equal(if_nametoindex(name), 0);
+	}
+	assert_in_range(mass.longest_us, 1, TD_MS(50));
+	/* Closed while others go. */
+	for (; goers < 300; goers++)
+		load.end.ops->destroy(load.end.dp, handle_of(goers), 6);
+	load_close(&load);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(many_tunnels),
-		cmocka_unit_test(flood_does_not_starve),
-		cmocka_unit_test(full_socket_is_fair),
-		cmocka_unit_test(control_before_data),
+		cmocka_unit_test(many_tunnels),        cmocka_unit_test(flood_does_not_starve),
+		cmocka_unit_test(full_socket_is_fair), cmocka_unit_test(control_before_data),
+		cmocka_unit_test(come_and_go),
 	};
 
 	own_namespace();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return run_both_ways(tests);
 }
