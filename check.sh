@@ -8,8 +8,9 @@ cd "$(dirname "$(readlink -f "$0")")"
 
 usage() {
 	cat <<'EOT'
-usage: ./check.sh [--full]                  everything (as root)
-       ./check.sh net [pytest option ...]   only the namespace tests, e.g. net -k takeover
+usage: ./check.sh [--full]                        everything (as root); --full: on more kernels
+       ./check.sh net [pytest option ...]         only the namespace tests, e.g. net -k takeover
+       ./check.sh vm KERNEL [pytest option ...]   the same on a kernel with L2TP: 6.1, 6.12, backports
 EOT
 }
 
@@ -25,6 +26,7 @@ packages=(
 	clang clang-format-14 cppcheck mandoc shellcheck
 	python3 python3-pytest python3-pytest-xdist
 	ethtool iperf3 iproute2 iputils-ping netbase nftables procps
+	busybox-static cpio kmod qemu-system-x86
 )
 results=build-results
 
@@ -161,13 +163,30 @@ end_size() {
 	return $status
 }
 
-net_only=false
+# run_vm KERNEL [PYTEST OPTION...]: a kernel that cannot be had is a skip.
+run_vm() {
+	local kernel=$1 status=0
+	local directory=$results/vm-$kernel
+	shift
+	mkdir -p "$directory"
+	tests/vm/fetch-kernel "$kernel" "${TD_VM_CACHE:-build-vm}" || status=$?
+	if [ "$status" -eq 3 ]; then
+		echo '<testsuite><testcase name="kernel"><skipped/></testcase></testsuite>' \
+			>"$directory/kernel.xml"
+		return
+	fi
+	[ "$status" -eq 0 ] || return "$status"
+	tests/vm/vm -k "$kernel" -m 2048 -t 2400 tests/vm/net "$directory" "$@"
+}
+
+full=false only=
 case ${1-} in
---full) shift ;; # the tests on other kernels, once they exist
-net) net_only=true; shift ;;
+--full) full=true; shift ;;
+net) only=net; shift ;;
+vm) only=vm; shift; kernel=${1-}; [ $# -eq 0 ] || shift ;;
 -h | --help) usage; exit 0 ;;
 esac
-$net_only || [ $# -eq 0 ] || { usage >&2; exit 2; }
+[ -n "$only" ] || [ $# -eq 0 ] || { usage >&2; exit 2; }
 [ "$(id -u)" -eq 0 ] || die "network namespaces need root: sudo ./check.sh"
 
 rm -rf "$results"
@@ -176,9 +195,12 @@ install_missing
 
 # Warnings are no errors here: gcc documents false ones in code that sanitizers instrument.
 sanitize=(-Dwerror=false "-Db_sanitize=address,undefined" -Db_lundef=false)
-if $net_only; then
+if [ "$only" = net ]; then
 	run build-asan check build build-asan gcc "${sanitize[@]}"
 	run net "$results/net.xml" run_net "$@"
+elif [ "$only" = vm ]; then
+	run build check build build gcc -Dwerror=true
+	run "vm-$kernel" "$results/vm-$kernel" run_vm "$kernel" "$@"
 else
 	run build-asan check build build-asan gcc "${sanitize[@]}"
 	run build check build build gcc -Dwerror=true
@@ -196,5 +218,14 @@ else
 	begin_size
 	run net "$results/net.xml" run_net
 	run size check end_size
+	# One processor's worth of work each.
+	run vm-6.1 "$results/vm-6.1" run_vm 6.1 &
+	if $full; then
+		run vm-6.12 "$results/vm-6.12" run_vm 6.12
+		run vm-backports "$results/vm-backports" run_vm backports
+	else
+		run vm-6.12 "$results/vm-6.12" run_vm 6.12 -m 'not any_kernel'
+	fi
+	wait
 fi
 /usr/bin/python3 tests/results.py "$results/outcomes" tests/allowed-skips.txt

@@ -3,17 +3,24 @@
 """Counts what check.sh ran: results.py OUTCOMES ALLOWED_SKIPS
 
 OUTCOMES has lines "name TAB kind TAB exit status". Kind "check" counts as one; otherwise it is a
-JUnit file, whose test cases count. Prints each failure and each skip, then the one line that
+JUnit file, or a directory of such files, whose test cases count. Prints each failure and each skip, then the one line that
 programs read. A skip that the list of allowed ones does not name is a failure.
 """
 
+import os
+import pathlib
 import sys
 import xml.etree.ElementTree as ElementTree
 
 
+def documents(path):
+    paths = sorted(pathlib.Path(path).glob("*.xml")) if os.path.isdir(path) else [path]
+    return map(ElementTree.parse, paths)
+
+
 def cases(name, path):
-    """Yields (test id, outcome, text) of each case in a JUnit file."""
-    for case in ElementTree.parse(path).iter("testcase"):
+    """Yields (test id, outcome, text) of each case in a JUnit file or a directory of them."""
+    for case in (case for document in documents(path) for case in document.iter("testcase")):
         parts = [name, case.get("classname", "").replace("tests.net.", ""), case.get("name", "")]
         test = "/".join(part for part in parts if part)
         outcome, text = "passed", ""

@@ -13,14 +13,16 @@ import time
 import pytest
 
 import hookscripts
-from netlab import Lab
+from netlab import SLOW, Lab
 from programs import BROKER, CLIENT, DATAPATH, SANITIZER_REPORT, Broker, Client, Program
 from programs import write_config
 
 TEST_LIMIT_S = 150
 
 
-def pytest_configure():
+def pytest_configure(config):
+    config.addinivalue_line("markers", "kernel: about the kernel data path")
+    config.addinivalue_line("markers", "any_datapath: no tunnel in it; once is enough")
     if os.geteuid() != 0:
         pytest.exit("network namespaces need root", returncode=2)
     for path in (CLIENT, BROKER):
@@ -28,24 +30,30 @@ def pytest_configure():
             pytest.exit(f"no {path}: build first, or set TD_BUILD", returncode=2)
 
 
-def pytest_collection_modifyitems(items):
-    """Tests that wait for a minute begin early and apart, so that several processes share them."""
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    rest = [item for item in items if not item.get_closest_marker("slow")]
+def pytest_collection_modifyitems(config, items):
+    """On the kernel data path not what has nothing to do with it, elsewhere not what needs it; and
+    tests that wait for a minute begin early and apart, so that several processes share them."""
+    other = "any_datapath" if DATAPATH == "kernel" else "kernel"
+    gone = [item for item in items if item.get_closest_marker(other)]
+    if gone:
+        config.hook.pytest_deselected(items=gone)
+    wanted = [item for item in items if item not in gone]
+    slow = [item for item in wanted if item.get_closest_marker("slow")]
+    rest = [item for item in wanted if not item.get_closest_marker("slow")]
     for number, item in enumerate(slow):
         rest.insert(min(8 * number, len(rest)), item)
     items[:] = rest
 
 
 def on_alarm(_signo, _frame):
-    raise TimeoutError(f"the test took more than {TEST_LIMIT_S} s")
+    raise TimeoutError(f"the test took more than {TEST_LIMIT_S * SLOW:g} s")
 
 
 @pytest.fixture(autouse=True)
 def limit():
     """A test that hangs fails, and is cleaned up like any other."""
     signal.signal(signal.SIGALRM, on_alarm)
-    signal.alarm(TEST_LIMIT_S)
+    signal.alarm(int(TEST_LIMIT_S * SLOW))
     yield
     signal.alarm(0)
 
@@ -59,6 +67,14 @@ def pytest_runtest_makereport(item):
         for program in world.programs:
             title = f"output of {' '.join(program.argv)}"
             report.sections.append((title, program.log()[-20000:]))
+
+
+def expected_datapath(setting):
+    """What interfaces must be made of. Only a machine with L2TP is asked for it: there, auto must
+    take it. For TAP nothing is looked at: that is what is left."""
+    if setting in (None, "auto"):
+        setting = DATAPATH
+    return "kernel" if setting == "kernel" else None
 
 
 class World(Lab):
@@ -84,6 +100,7 @@ class World(Lab):
         config = config or self.config(**sections)
         broker = self.start(Broker, ns, [BROKER, config], "broker", env=env, cwd=cwd)
         broker.config_path = config
+        broker.datapath = expected_datapath((sections.get("broker") or {}).get("datapath", DATAPATH))
         return broker.wait_ready() if ready else broker
 
     def client(
@@ -93,14 +110,16 @@ class World(Lab):
         brokers=("192.0.2.1:8942",),
         uuid="node-a",
         ifname="tunnel",
+        datapath=DATAPATH,
         env=None,
         cwd=None,
     ):
-        argv = [CLIENT, "-f", "-u", uuid, "-i", ifname, "--datapath", DATAPATH]
+        argv = [CLIENT, "-f", "-u", uuid, "-i", ifname, "--datapath", datapath]
         for address in brokers:
             argv += ["-b", address]
         client = self.start(Client, ns, argv + list(options), "client", env=env, cwd=cwd)
         client.ifname = ifname
+        client.datapath = expected_datapath(datapath)
         return client
 
     def program(self, ns, argv, name="program", **options):
@@ -134,7 +153,7 @@ class World(Lab):
 
     def leftovers(self):
         """Tunnel interfaces that outlive their program; the kernel may need a moment."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + 5 * SLOW
         while True:
             found = [f"{ns}: {name}" for ns in self.hosts for name in ns.tunnels()]
             if not found or time.monotonic() > end:

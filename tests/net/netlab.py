@@ -16,19 +16,24 @@ import socket
 import subprocess
 import time
 
+import links
+
+# How much longer everything may take than on a machine of its own: for emulated ones.
+SLOW = float(os.environ.get("TD_SLOW", "1"))
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
 
 
 def wait_until(condition, timeout=10, what="condition"):
     """Polls until condition() is true and returns its value; fails when the time is over."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * SLOW
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout} s: {what}")
+            raise AssertionError(f"not within {timeout * SLOW:g} s: {what}")
         time.sleep(0.05)
 
 
@@ -58,21 +63,26 @@ class Namespace:
     def run(self, *argv, check=True, text=None, timeout=30):
         """Runs a command in this host and returns the finished process."""
         done = subprocess.run(
-            self.command(argv), input=text, capture_output=True, text=True, timeout=timeout
+            self.command(argv), input=text, capture_output=True, text=True, timeout=timeout * SLOW
         )
         assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
         return done
 
-    def ip(self, words):
-        """ip(8) in this host, its words separated by spaces."""
+    def ip(self, *commands):
+        """ip(8) in this host, once for all the commands, their words separated by spaces."""
         done = subprocess.run(
-            ["ip", "-n", self.name, *words.split()], capture_output=True, text=True
+            ["ip", "-n", self.name, *(commands[0].split() if len(commands) == 1 else ["-b", "-"])],
+            input="\n".join(commands), capture_output=True, text=True,
         )
-        assert done.returncode == 0, f"{self.name}: ip {words}: {done.stderr}"
+        assert done.returncode == 0, f"{self.name}: ip {commands}: {done.stderr}"
         return done.stdout
 
     def sysctl(self, *settings):
-        self.run("sysctl", "-q", "-w", *settings)
+        with self.entered():
+            for setting in settings:
+                name, _, value = setting.partition("=")
+                with open(f"/proc/sys/{name.replace('.', '/')}", "w", encoding="ascii") as file:
+                    file.write(value)
 
     def nft(self, rules):
         """Loads an nft(8) ruleset; statements one per line."""
@@ -87,16 +97,27 @@ class Namespace:
         """All interfaces by name, as ip -d -j shows them."""
         return {link["ifname"]: link for link in json.loads(self.ip("-d -j link show") or "[]")}
 
+    def states(self):
+        """All interfaces by name, as Link(index, mtu, up, kind)."""
+        with self.entered():
+            return links.dump()
+
+    def state(self, ifname):
+        """Of one interface; None when there is no such."""
+        return self.states().get(ifname)
+
     def tunnels(self):
         """Names of the interfaces that a broker made here."""
-        return sorted(name for name in self.links() if re.fullmatch(r"l2tp\d+-\d+", name))
+        return sorted(name for name in self.states() if re.fullmatch(r"l2tp\d+-\d+", name))
 
     def mtu(self, ifname):
         """The interface's MTU; None when there is no such interface."""
-        return self.links().get(ifname, {}).get("mtu")
+        state = self.state(ifname)
+        return state and state.mtu
 
     def is_up(self, ifname):
-        return "UP" in self.links().get(ifname, {}).get("flags", [])
+        state = self.state(ifname)
+        return state is not None and state.up
 
     @contextlib.contextmanager
     def entered(self):
@@ -152,7 +173,7 @@ def link_local(ns, ifname):
 def pings(source, ifname, address, size=56):
     """Does one ping out of that interface come back?"""
     done = source.run(
-        "ping", "-n", "-c1", "-W1", "-M", "do", "-s", size, "-I", ifname, address, check=False
+        "ping", "-n", "-c1", f"-W{SLOW:g}", "-M", "do", "-s", size, "-I", ifname, address, check=False
     )
     return done.returncode == 0
 
@@ -203,22 +224,23 @@ class Lab:
         broker, client = self.host("broker"), self.host("client")
         self.link(broker, "wan", client, "wan", mtu)
         for ns, last in ((broker, 1), (client, 2)):
-            ns.ip(f"address add 192.0.2.{last}/24 dev wan")
-            ns.ip(f"address add 2001:db8::{last}/64 dev wan")
+            self.number(ns, last)
         return broker, client
+
+    @staticmethod
+    def number(ns, last):
+        ns.ip(f"address add 192.0.2.{last}/24 dev wan", f"address add 2001:db8::{last}/64 dev wan")
 
     def switch(self, *roles):
         """Hosts on one switch, with addresses 192.0.2.1, .2, … and 2001:db8::1, …"""
         switch = self.host("switch")
-        switch.ip("link add bridge type bridge")
-        switch.ip("link set bridge up")
+        switch.ip("link add bridge type bridge", "link set bridge up")
         hosts = []
         for last, role in enumerate(roles, 1):
             ns = self.host(role)
             self.link(ns, "wan", switch, f"port{last}")
             switch.ip(f"link set port{last} master bridge")
-            ns.ip(f"address add 192.0.2.{last}/24 dev wan")
-            ns.ip(f"address add 2001:db8::{last}/64 dev wan")
+            self.number(ns, last)
             hosts.append(ns)
         return hosts
 
@@ -231,19 +253,22 @@ class Lab:
             ns = self.host(role)
             self.link(ns, "wan", router, "lan", max(mtu, 1500))
             v6 = "2001:db8:1:" if role == "broker" else "2001:db8:2:"
-            ns.ip(f"address add {net}.1/24 dev wan")
-            ns.ip(f"address add {v6}:1/64 dev wan")
-            router.ip(f"address add {net}.254/24 dev lan")
-            router.ip(f"address add {v6}:fe/64 dev lan")
-            ns.ip(f"route add default via {net}.254")
-            ns.ip(f"-6 route add default via {v6}:fe")
+            router.ip(f"address add {net}.254/24 dev lan", f"address add {v6}:fe/64 dev lan")
+            ns.ip(
+                f"address add {net}.1/24 dev wan",
+                f"address add {v6}:1/64 dev wan",
+                f"route add default via {net}.254",
+                f"route add default via {v6}:fe",
+            )
             pairs.append(ns)
         self.link(routers[0], "mid", routers[1], "mid", mtu)
         for router, last, other in ((routers[0], 1, 2), (routers[1], 2, 1)):
-            router.ip(f"address add 203.0.113.{last}/24 dev mid")
-            router.ip(f"address add fd00:3::{last}/64 dev mid")
-            router.ip(f"route add default via 203.0.113.{other}")
-            router.ip(f"-6 route add default via fd00:3::{other}")
+            router.ip(
+                f"address add 203.0.113.{last}/24 dev mid",
+                f"address add fd00:3::{last}/64 dev mid",
+                f"route add default via 203.0.113.{other}",
+                f"route add default via fd00:3::{other}",
+            )
         return pairs
 
     def close(self):

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 
-from netlab import wait_until
+from netlab import SLOW, wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("TD_BUILD", os.path.join(ROOT, "build-asan"))
@@ -25,13 +25,15 @@ def sanitizer_options():
     }
 
 
-def assert_datapath(ns, ifname):
-    """Is this tunnel interface of the kind that TD_DATAPATH asks for?"""
-    info = ns.links()[ifname].get("linkinfo", {})
-    if DATAPATH == "tap":
+def assert_datapath(ns, ifname, wanted=DATAPATH):
+    """Is this tunnel interface of the kind that the data path makes?"""
+    if wanted == "tap":
+        info = ns.links()[ifname].get("linkinfo", {})
         assert info.get("info_kind") == "tun" and info["info_data"]["type"] == "tap", info
     else:
-        assert "info_kind" not in info, info  # l2tp_eth has no rtnl_link_ops
+        # l2tp_eth has no kind. The list of sessions has the names as they were at first.
+        assert ns.state(ifname).kind == "", f"{ifname} is no interface of the kernel's L2TP"
+        assert f"interface name: {ifname}\n" in ns.ip("l2tp show session")
 
 
 class Program:
@@ -43,6 +45,7 @@ class Program:
         self.argv = [str(word) for word in argv]
         self.log_path = str(log_path)
         self.expected = 0  # exit status; None: any
+        self.datapath = None  # that its interfaces must be of
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 ns.command(self.argv) if ns else self.argv,
@@ -78,7 +81,7 @@ class Program:
 
     def wait_end(self, timeout=10):
         """Waits until the program ended by itself; its exit status."""
-        self.process.wait(timeout)
+        self.process.wait(timeout * SLOW)
         return self.process.returncode
 
     def stop(self, signo=signal.SIGTERM, timeout=10):
@@ -150,7 +153,11 @@ class Broker(Program):
     def wait_tunnels(self, count, timeout=10):
         """Waits for exactly that many tunnel interfaces; their names."""
         wait_until(lambda: len(self.tunnels()) == count, timeout, f"{count} tunnels at the broker")
-        return self.tunnels()
+        names = self.tunnels()
+        if self.datapath:
+            for name in names:
+                assert_datapath(self.ns, name, self.datapath)
+        return names
 
 
 class Client(Program):
@@ -162,6 +169,8 @@ class Client(Program):
 
     def wait_up(self, timeout=10):
         wait_until(self.up, timeout, f"{self.ifname} is up at the client")
+        if self.datapath:
+            assert_datapath(self.ns, self.ifname, self.datapath)
         return self
 
     def wait_down(self, timeout=10):

@@ -31,6 +31,7 @@ def ends(world, ns, argv, status, **options):
     return program.log()
 
 
+@pytest.mark.any_datapath
 @pytest.mark.parametrize("name", BAD_CONFIGS)
 @pytest.mark.parametrize("check", [True, False])
 def test_bad_configuration(world, tmp_path, name, check):
@@ -44,11 +45,13 @@ def test_bad_configuration(world, tmp_path, name, check):
     assert len(output.splitlines()) <= 2, output
 
 
+@pytest.mark.any_datapath
 def test_configuration_that_is_not_there(world, tmp_path):
     output = ends(world, world.host("broker"), [BROKER, tmp_path / "none.conf"], 1)
     assert "none.conf" in output and "No such file" in output
 
 
+@pytest.mark.any_datapath
 def test_unknown_key_is_a_warning(world, tmp_path):
     """Deployed configurations have keys of their own, which their broker ignores."""
     path = tmp_path / "odd.conf"
@@ -57,6 +60,7 @@ def test_unknown_key_is_a_warning(world, tmp_path):
     assert "odd.conf:6: max_tunels" in output
 
 
+@pytest.mark.any_datapath
 def test_check_prints_what_is_in_force(world, tmp_path):
     path = tmp_path / "good.conf"
     path.write_text(MINIMAL, encoding="utf-8")
@@ -112,18 +116,21 @@ def test_address_that_cannot_be_bound_is_skipped(world):
     world.closing(FakeClient(here)).connect()
 
 
+@pytest.mark.any_datapath
 def test_no_address_that_can_be_bound(world):
     there, _ = world.pair()
     config = world.config(broker={"address": "192.0.2.250"})
     assert "192.0.2.250" in ends(world, there, [BROKER, config], 1)
 
 
+@pytest.mark.any_datapath
 def test_interface_that_does_not_exist(world):
     there, _ = world.pair()
     config = world.config(broker={"interface": "nowhere"})
     assert "nowhere" in ends(world, there, [BROKER, config], 1)
 
 
+@pytest.mark.any_datapath
 @pytest.mark.parametrize("argv", [[], ["-x", "a.conf"], ["a.conf", "b.conf"]])
 def test_broker_usage(world, argv):
     output = ends(world, world.host("broker"), [BROKER, *argv], 2)
@@ -148,6 +155,7 @@ BAD_OPTIONS = {
 }
 
 
+@pytest.mark.any_datapath
 @pytest.mark.parametrize("name", BAD_OPTIONS)
 def test_client_usage(world, name):
     argv, word = BAD_OPTIONS[name]
@@ -156,6 +164,7 @@ def test_client_usage(world, name):
     assert len(output.splitlines()) <= 2
 
 
+@pytest.mark.any_datapath
 @pytest.mark.parametrize("program", [CLIENT, BROKER])
 @pytest.mark.parametrize("option", ["-h", "--help", "--version"])
 def test_help_and_version(world, program, option):

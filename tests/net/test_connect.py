@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from netlab import holds, link_local, pings, traffic, wait_until
+from netlab import SLOW, holds, link_local, pings, traffic, wait_until
 from programs import CLIENT, assert_datapath
 from relay import Relay
 import wire
@@ -54,7 +54,7 @@ def test_frames_of_any_kind_pass_unchanged(world):
     world.closing(sender)
     world.closing(receiver)
     vlan = bytes.fromhex("ffffffffffff020000000042810000070800") + b"inside a VLAN".ljust(60)
-    receiver.settimeout(5)
+    receiver.settimeout(5 * SLOW)
     for frame in (wire.frame(b"plain"), wire.frame(b"batman-adv", 0x4305), vlan):
         sender.send(frame)
         wait_until(lambda: wanted(receiver.recv(2000), frame), 5, f"frame {frame!r}")

@@ -11,6 +11,8 @@ import pytest
 
 from netlab import link_local, pings, wait_until
 
+pytestmark = pytest.mark.any_datapath
+
 HOOKS = pathlib.Path(__file__).resolve().parents[2] / "hooks"
 
 

@@ -6,14 +6,14 @@ import struct
 import pytest
 
 from fake_client import MODELS, FakeClient
-from netlab import holds, wait_until
+from netlab import SLOW, holds, wait_until
 import wire
 
 
 def exchange(there, name, client):
     """A frame in each direction, with the session ids that this client uses."""
     socket = there.packet_socket(name)
-    socket.settimeout(5)
+    socket.settimeout(5 * SLOW)
     try:
         sent = wire.frame(b"from the client")
         client.send_frame(sent)
@@ -51,7 +51,7 @@ def test_prepare_repeated(world, model):
     assert client.ask_cookie()
     assert client.prepare()
     first = (client.peer_tunnel, client.shared)
-    client.sock.settimeout(5)
+    client.sock.settimeout(5 * SLOW)
     assert client.prepare()
     assert (client.peer_tunnel, client.shared) == first
     broker.wait_tunnels(1)

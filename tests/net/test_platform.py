@@ -2,26 +2,30 @@
 """What the machine may lack: rights, /dev/net/tun, the kernel's L2TP."""
 
 import os
+import subprocess
 
 import pytest
 
 from fake_client import FakeClient
 from netlab import traffic
-from programs import BROKER, CLIENT, DATAPATH, Broker
+from programs import BROKER, CLIENT, DATAPATH, Broker, assert_datapath
 from test_config import OPTIONS, ends
 
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 # /dev/net replaced by an empty directory, in a mount namespace of its own.
 NO_TUN = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh"]
 
-tap_only = pytest.mark.skipif(DATAPATH != "tap", reason="about the TAP data path")
-
 
 def kernel_has_l2tp():
-    return os.path.isdir("/sys/module/l2tp_core") or any(
-        os.path.exists(f"/lib/modules/{os.uname().release}/kernel/net/l2tp/l2tp_core.ko{suffix}")
-        for suffix in ("", ".xz", ".zst", ".gz")
-    )
+    """Is it there, or would it be loaded? (It is not where modprobe's configuration forbids it.)"""
+    if os.path.isdir("/sys/module/l2tp_core"):
+        return True
+    argv = ["modprobe", "--dry-run", "--verbose", "l2tp_netlink"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return "insmod" in done.stdout
+
+
+without_l2tp = pytest.mark.skipif(kernel_has_l2tp(), reason="this kernel has L2TP")
 
 
 @pytest.fixture
@@ -45,11 +49,12 @@ def test_broker_not_root(world, readable):
     assert len(output.splitlines()) == 1
 
 
+@pytest.mark.any_datapath
 def test_broker_checks_without_root(world, readable):
     ends(world, world.host("broker"), [*NOBODY, BROKER, "-n", world.config()], 0)
 
 
-@tap_only
+@pytest.mark.any_datapath
 def test_client_without_tun_device(world):
     argv = [*NO_TUN, CLIENT, *OPTIONS, "--datapath", "tap"]
     output = ends(world, world.host("client"), argv, 1)
@@ -57,20 +62,36 @@ def test_client_without_tun_device(world):
     assert len(output.splitlines()) == 1
 
 
-@tap_only
+@pytest.mark.any_datapath
 def test_broker_without_tun_device(world):
     there, _ = world.pair()
     output = ends(world, there, [*NO_TUN, BROKER, world.config(broker={"datapath": "tap"})], 1)
     assert "/dev/net/tun" in output
 
 
-@pytest.mark.skipif(kernel_has_l2tp(), reason="this kernel has L2TP")
+@pytest.mark.any_datapath
+@without_l2tp
 def test_kernel_data_path_without_module(world):
     output = ends(world, world.host("client"), [CLIENT, *OPTIONS, "--datapath", "kernel"], 1)
     assert "l2tp" in output
     there, _ = world.pair()
     config = world.config(broker={"datapath": "kernel"})
     assert "l2tp" in ends(world, there, [BROKER, config], 1)
+
+
+@pytest.mark.any_datapath
+@without_l2tp
+def test_without_module_auto_takes_tap_and_says_so_once(world):
+    there, here = world.pair()
+    broker = world.broker(there, broker={"datapath": "auto"})
+    client = world.client(here, datapath="auto").wait_up()
+    (name,) = broker.wait_tunnels(1)
+    assert_datapath(there, name, "tap")
+    assert_datapath(here, "tunnel", "tap")
+    traffic(there, name, here, "tunnel")
+    for program in (broker, client):
+        (line,) = [line for line in program.log_lines() if "L2TP" in line]
+        assert "tap" in line and "modprobe l2tp_eth" in line
 
 
 def test_tun_device_alone_suffices(world):

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fake_client import FakeClient
-from netlab import wait_until
+from netlab import SLOW, wait_until
 import wire
 
 
@@ -37,7 +37,7 @@ def test_without_tunnels_it_is_immediate(world):
     broker = world.broker(there)
     begin = time.monotonic()
     assert broker.stop() == 0
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 3 * SLOW
 
 
 def test_hanging_hook_is_cut_off_and_reported(world):
@@ -51,7 +51,7 @@ def test_hanging_hook_is_cut_off_and_reported(world):
     begin = time.monotonic()
     assert broker.stop(timeout=15) == 0
     took = time.monotonic() - begin
-    assert 1.5 < took < 9, f"{took:.1f} s"
+    assert 1.5 < took < 9 * SLOW, f"{took:.1f} s"
     assert client.ended_by is not None
     wait_until(lambda: not there.pids(), 5, "the hook is gone too")
     assert any("hook" in line or "pre-down" in line for line in broker.log_lines()[lines:])
