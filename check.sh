@@ -10,7 +10,8 @@ usage() {
 	cat <<'EOT'
 usage: ./check.sh [--full]                        everything (as root); --full: on more kernels
        ./check.sh net [pytest option ...]         only the namespace tests, e.g. net -k takeover
-       ./check.sh vm KERNEL [pytest option ...]   the same on a kernel with L2TP: 6.1, 6.12, backports
+       ./check.sh vm KERNEL [pytest option ...]   the same in a virtual machine with L2TP;
+                                                  KERNEL: 6.1, 6.12 or backports
 EOT
 }
 

@@ -100,7 +100,8 @@ class World(Lab):
         config = config or self.config(**sections)
         broker = self.start(Broker, ns, [BROKER, config], "broker", env=env, cwd=cwd)
         broker.config_path = config
-        broker.datapath = expected_datapath((sections.get("broker") or {}).get("datapath", DATAPATH))
+        setting = (sections.get("broker") or {}).get("datapath", DATAPATH)
+        broker.datapath = expected_datapath(setting)
         return broker.wait_ready() if ready else broker
 
     def client(

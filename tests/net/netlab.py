@@ -63,7 +63,11 @@ class Namespace:
     def run(self, *argv, check=True, text=None, timeout=30):
         """Runs a command in this host and returns the finished process."""
         done = subprocess.run(
-            self.command(argv), input=text, capture_output=True, text=True, timeout=timeout * SLOW
+            self.command(argv),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout * SLOW,
         )
         assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
         return done

@@ -36,6 +36,17 @@ def assert_datapath(ns, ifname, wanted=DATAPATH):
         assert f"interface name: {ifname}\n" in ns.ip("l2tp show session")
 
 
+def delete_tunnel(ns, ifname):
+    """What an operator may do by hand: takes the interface from under a program."""
+    if ns.state(ifname).kind:
+        ns.ip(f"link del {ifname}")
+        return
+    for session in ns.ip("l2tp show session").split("Session ")[1:]:
+        if f"interface name: {ifname}\n" in session:
+            number, tunnel = re.match(r"(\d+) in tunnel (\d+)", session).groups()
+            ns.ip(f"l2tp del session tunnel_id {tunnel} session_id {number}")
+
+
 class Program:
     """A process in a host, its output in a file. To be stopped with stop() or killed with kill();
     the fixture that made it checks the rest."""
@@ -118,6 +129,7 @@ def default_config():
             "connection_rate_limit": "0",
             "pmtu": "0",
             "datapath": DATAPATH,
+            "shutdown_timeout": f"{10 * SLOW:g}",
         },
         "log": {"verbosity": "INFO", "log_ip_addresses": "true"},
         "hooks": {},

@@ -5,7 +5,7 @@ scripts rely on, and whatever they do, the tunnel does not suffer."""
 import os
 
 from fake_client import FakeClient
-from netlab import holds, traffic, wait_until
+from netlab import SLOW, holds, traffic, wait_until
 
 HANG = "time.sleep(120)"
 FORK_AND_HANG = "subprocess.Popen(['sleep', '120']); time.sleep(120)"
@@ -141,7 +141,7 @@ def test_broker_hook_that_hangs_is_ended(world):
     hooks = world.hooks()
     body = "subprocess.run(['ip', 'link', 'set', sys.argv[3], 'up'])\n" + FORK_AND_HANG
     broker = world.broker(
-        there, hooks={"session.up": hooks.script("session.up", body), "timeout": "3"}
+        there, hooks={"session.up": hooks.script("session.up", body), "timeout": f"{3 * SLOW:g}"}
     )
     world.client(here).wait_up()
     (record,) = hooks.wait("session.up")
@@ -171,7 +171,8 @@ def command(pid):
 def test_down_hook_that_hangs_delays_only_its_own_tunnel(world):
     there, here = world.pair()
     hooks = world.hooks()
-    scripts = {"session.pre-down": hooks.script("session.pre-down", HANG), "timeout": "20"}
+    limits = {"timeout": f"{20 * SLOW:g}"}
+    scripts = {"session.pre-down": hooks.script("session.pre-down", HANG), **limits}
     broker = world.broker(there, hooks=scripts)
     client = world.client(here).wait_up()
     broker.wait_tunnels(1)

@@ -11,7 +11,7 @@ import pytest
 import wire
 from fake_client import MODELS, FakeClient
 from netlab import SLOW, holds, link_local, pings, traffic, wait_until
-from programs import assert_datapath
+from programs import assert_datapath, delete_tunnel
 from test_old_clients import exchange
 
 pytestmark = pytest.mark.kernel
@@ -243,9 +243,11 @@ def test_deleted_by_another_hand(world, end, what):
     (name,) = broker.wait_tunnels(1)
     index = here.state("tunnel").index
     ns = there if end == "broker" else here
-    listed = l2tp(ns, "session")[0]
-    session, tunnel = re.match(r"Session (\d+) in tunnel (\d+)", listed).groups()
-    ns.ip(f"l2tp del {what} tunnel_id {tunnel}" + f" session_id {session}" * (what == "session"))
+    (tunnel,) = re.findall(r"Tunnel (\d+)", ns.ip("l2tp show tunnel"))
+    if what == "session":
+        delete_tunnel(ns, name if end == "broker" else "tunnel")
+    else:
+        ns.ip(f"l2tp del tunnel tunnel_id {tunnel}")
 
     def rebuilt():
         state = here.state("tunnel")

@@ -10,7 +10,7 @@ import pytest
 
 from fake_client import FakeClient
 from netlab import holds, traffic, wait_until
-from programs import assert_datapath
+from programs import assert_datapath, delete_tunnel
 from relay import Relay
 
 BOTH = ["192.0.2.1:8942", "192.0.2.2:8942"]
@@ -293,7 +293,7 @@ def test_interface_deleted_by_another_hand(world):
     client = world.client(here).wait_up()
     (name,) = broker.wait_tunnels(1)
     index = here.links()["tunnel"]["ifindex"]
-    here.ip("link del tunnel")
+    delete_tunnel(here, "tunnel")
 
     def rebuilt():
         return client.up() and here.links()["tunnel"]["ifindex"] != index
