@@ -3,7 +3,7 @@
  * td-load: thousands of clients of one broker in one process, without interfaces.
  *
  * Each client has a socket of its own, as real ones do, and does what docs/PROTOCOL.md section 3
- * asks of one: COOKIE and PREPARE, repeated every 2 s, keepalives, answers to probes and to ERROR.
+ * asks of one: COOKIE and PREPARE, repeated until they are answered, keepalives, answers to probes and to ERROR.
  * It looks for no MTU, asks for no limit, and does not come back when it was refused or lost.
  *
  * A run has three phases, each of bounded length: set-up, until every client has its tunnel or has

@@ -28,6 +28,7 @@ struct load_options {
 	uint32_t data;     /* data packets per second while holding, over all tunnels */
 	int64_t hold_us;   /* with churn: how long to churn */
 	int64_t keepalive_us;
+	int64_t retry_us;   /* until a request is repeated */
 	int64_t give_up_us; /* a client's patience until TUNNEL */
 	bool old_style;     /* no tunnel id of its own, no features: release 0.2 */
 	bool churn;         /* each leaves as soon as it is up, and comes back */

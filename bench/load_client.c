@@ -9,7 +9,6 @@
 #include "core/l2tp.h"
 #include "load.h"
 
-#define RETRY         TD_SECONDS(2)
 #define SILENCE_LIMIT TD_SECONDS(60)
 #define LEAVE_LIMIT   TD_SECONDS(3) /* for the answer to our ERROR */
 #define FRAME_BYTES   60
@@ -166,7 +165,7 @@ void load_client_enter(struct load_client *c, enum load_state state, struct td_t
 	case LOAD_COOKIE:
 	case LOAD_PREPARE:
 		send_request(c);
-		td_timer_start(&load.timers, &c->timer, td_time_add(now, RETRY));
+		td_timer_start(&load.timers, &c->timer, td_time_add(now, load.options.retry_us));
 		break;
 	case LOAD_UP:
 		/* Real clients did not start at the same time either. */
@@ -292,7 +291,7 @@ void load_client_timer(struct load_client *c, struct td_time now)
 		}
 		counters->retries++;
 		send_request(c);
-		td_timer_start(&load.timers, &c->timer, td_time_add(now, RETRY));
+		td_timer_start(&load.timers, &c->timer, td_time_add(now, load.options.retry_us));
 		break;
 	case LOAD_UP:
 		if (td_time_since(now, c->heard_at) >= SILENCE_LIMIT) {

@@ -20,6 +20,7 @@ static void usage(FILE *to)
 	      "  -r RATE       begin so many handshakes a second at most (default: no limit)\n"
 	      "  -t SECONDS    hold the tunnels for so long, or churn (default 0)\n"
 	      "  -k SECONDS    between keepalives; 0: none (default 5)\n"
+	      "  -R SECONDS    repeat a request that is not answered (default 2)\n"
 	      "  -g SECONDS    give up a handshake (default 15)\n"
 	      "  -s ADDRESS    first local address (default: the route's)\n"
 	      "  -S COUNT      so many consecutive local addresses, in turn (default 1)\n"
@@ -83,6 +84,9 @@ static void take(struct load_options *o, int option, const char *value)
 	case 'k':
 		o->keepalive_us = TD_SECONDS(number(value, 0, 60));
 		break;
+	case 'R':
+		o->retry_us = TD_SECONDS(number(value, 1, 300));
+		break;
 	case 'g':
 		o->give_up_us = TD_SECONDS(number(value, 1, 300));
 		break;
@@ -128,9 +132,10 @@ void load_options_parse(struct load_options *options, int argc, char **argv)
 		.clients = 1000,
 		.parallel = 64,
 		.keepalive_us = TD_SECONDS(5),
+		.retry_us = TD_SECONDS(2),
 		.give_up_us = TD_SECONDS(15),
 	};
-	while ((option = getopt(argc, argv, "n:p:r:t:k:g:s:S:d:u:ocvh")) != -1)
+	while ((option = getopt(argc, argv, "n:p:r:t:k:R:g:s:S:d:u:ocvh")) != -1)
 		take(options, option, optarg);
 	if (optind + 2 != argc) {
 		usage(stderr);

@@ -20,9 +20,7 @@ from programs import write_config
 TEST_LIMIT_S = 150
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "kernel: about the kernel data path")
-    config.addinivalue_line("markers", "any_datapath: no tunnel in it; once is enough")
+def pytest_configure():
     if os.geteuid() != 0:
         pytest.exit("network namespaces need root", returncode=2)
     for path in (CLIENT, BROKER):

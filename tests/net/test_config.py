@@ -7,6 +7,8 @@ from fake_client import FakeClient
 from netlab import traffic
 from programs import BROKER, CLIENT
 
+pytestmark = pytest.mark.any_kernel
+
 MINIMAL = "[broker]\naddress=192.0.2.1\nport=8942\nmax_tunnels=16\nconnection_rate_limit=0.2\n"
 OPTIONS = ["-f", "-u", "node", "-i", "tunnel", "-b", "192.0.2.1:8942"]
 

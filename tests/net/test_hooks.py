@@ -4,8 +4,12 @@ scripts rely on, and whatever they do, the tunnel does not suffer."""
 
 import os
 
+import pytest
+
 from fake_client import FakeClient
 from netlab import SLOW, holds, traffic, wait_until
+
+pytestmark = pytest.mark.any_kernel
 
 HANG = "time.sleep(120)"
 FORK_AND_HANG = "subprocess.Popen(['sleep', '120']); time.sleep(120)"

@@ -10,6 +10,8 @@ from fake_client import FakeClient, Refused
 from netlab import holds, traffic, wait_until
 import wire
 
+pytestmark = pytest.mark.any_kernel
+
 
 def nonsense(count):
     """Datagrams that are no messages, or messages that mean nothing here."""

@@ -9,6 +9,8 @@ import wire
 from fake_broker import FakeBroker
 from netlab import SLOW, holds, wait_until
 
+pytestmark = pytest.mark.any_kernel
+
 
 def start(world, *options, **habits):
     """A fake broker with those habits, and a client of it."""

@@ -11,6 +11,8 @@ from netlab import traffic
 from programs import BROKER, CLIENT, DATAPATH, Broker, assert_datapath
 from test_config import OPTIONS, ends
 
+pytestmark = pytest.mark.any_kernel
+
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 # /dev/net replaced by an empty directory, in a mount namespace of its own.
 NO_TUN = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh"]

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which of several brokers a client takes."""
 
+import pytest
+
 from fake_client import FakeClient
+
+pytestmark = pytest.mark.any_kernel
 
 ADDRESSES = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
 BROKERS = [f"{address}:8942" for address in ADDRESSES]
