@@ -135,6 +135,7 @@ def test_lock_goes_with_its_owner(world):
     there, here = world.pair()
     broker = world.broker(there)
     world.client(here).wait_up().kill()
+    wait_until(lambda: not here.state("tunnel"), 5, "a killed client leaves no interface")
     world.client(here).wait_up()
     broker.wait_tunnels(1, 20)
 
