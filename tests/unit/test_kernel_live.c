@@ -246,6 +246,9 @@ static int made_by_another(const struct td_session_info *info, struct td_udp *li
 		end_open(&end, &bench, &td_datapath_kernel, 4);
 		if (end.ops->listen(end.dp, listener) == 0)
 			end.ops->create(end.dp, one, 1, info, listener);
+		end.awaited = 1;
+		if (bench.jobs)
+			loop_until(&bench, end_has_ended, &end, TD_SECONDS(5));
 		if (end.dones == 1 && end.err == 0)
 			send_descriptor(pair[1], end.ops->keep_fd(end.dp, one));
 		_exit(0);
