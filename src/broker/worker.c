@@ -30,7 +30,7 @@
 #include "sys/log.h"
 #include "sys/loop.h"
 
-#define ACTIONS_PER_TURN 32 /* so that a thousand arrivals do not hold up the keepalives */
+#define ACTIONS_PER_TURN 16 /* so that a thousand arrivals do not hold up the keepalives */
 
 struct slot {
 	bool fd_sent;           /* the parent has the tunnel's descriptor */

@@ -45,7 +45,6 @@ struct app {
 	struct td_client *machine; /* on the heap, as slots */
 	struct td_signals signals;
 	struct td_netwatch netwatch;
-	struct td_rtnl rtnl;
 	struct td_lookups lookups;
 	struct td_script script;
 	struct td_report report;
@@ -206,13 +205,9 @@ static void create(struct app *app, const struct td_client_action *action)
 /* With a hook, it decides whether and when the interface goes up. */
 static void run_hook(struct app *app, enum td_hook hook)
 {
-	const char *ifname = app->session.ifname;
-	bool up = hook == TD_HOOK_UP;
-
 	if (app->options->hook != NULL)
-		td_script_start(&app->script, up ? "session.up" : "session.down", ifname);
-	else if (up)
-		check_interface(app, td_rtnl_set_up(&app->rtnl, ifname));
+		td_script_start(&app->script, hook == TD_HOOK_UP ? "session.up" : "session.down",
+				app->session.ifname);
 }
 
 static void act(struct app *app, const struct td_client_action *action, struct td_time now)
@@ -354,6 +349,7 @@ static int start(struct app *app)
 		.loop = &app->loop,
 		.host = { control, done, lost, writable, app },
 		.max_tunnels = 1,
+		.link_up = app->options->hook == NULL, /* else it decides whether and when */
 	};
 	int err = td_loop_init(&app->loop, prepare, app);
 
@@ -363,8 +359,6 @@ static int start(struct app *app)
 	app->signals.received = told_to_end;
 	if (err == 0)
 		err = td_signals_init(&app->signals, &app->loop, signals);
-	if (err == 0)
-		err = td_rtnl_open(&app->rtnl);
 	if (err == 0)
 		err = td_netwatch_init(&app->netwatch, &app->loop);
 	if (err == 0)

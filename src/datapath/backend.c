@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/assert.h"
+#include "base/build.h"
 #include "base/text.h"
 
 int td_backend_new(struct td_datapath **result, const struct td_datapath_setup *setup, size_t size,
@@ -69,7 +70,8 @@ int td_backend_take(struct td_datapath *dp, struct td_handle handle,
 	memset(t, 0, dp->tunnel_size);
 	t->handle = handle;
 	t->info = *info;
-	t->task = (struct td_task){ .dp = dp, .fd = -1 };
+	t->task.dp = dp;
+	t->task.fd = -1;
 	*tunnel = t;
 	return 0;
 }
@@ -84,7 +86,7 @@ struct td_tunnel *td_backend_begin(struct td_datapath *dp, struct td_handle hand
 {
 	struct td_tunnel *t = td_backend_get(dp, handle);
 
-	if (!t || t->pending) {
+	if (!t || (TD_WITH_BROKER && t->pending)) {
 		td_backend_done(dp, handle, sequence, t ? -EBUSY : -ENODEV);
 		return NULL;
 	}
@@ -112,8 +114,8 @@ static void ended(struct td_job *job)
 	t->then(t);
 }
 
-void td_backend_run(struct td_tunnel *t, enum td_lane lane, void (*run)(struct td_job *job),
-		    void (*then)(struct td_tunnel *t))
+void td_backend_start(struct td_tunnel *t, enum td_lane lane, void (*run)(struct td_job *job),
+		      void (*then)(struct td_tunnel *t))
 {
 	td_assert(!t->busy);
 	t->busy = true;
@@ -121,18 +123,27 @@ void td_backend_run(struct td_tunnel *t, enum td_lane lane, void (*run)(struct t
 	t->task.job.lane = lane;
 	t->task.job.run = run;
 	t->task.job.done = ended;
-	t->task.ifindex = t->ifindex;
 	td_job_start(t->task.dp->jobs, &t->task.job);
 }
 
 void td_backend_recall(struct td_datapath *dp)
 {
-	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
+	for (uint32_t i = 0; TD_WITH_BROKER && i < dp->max_tunnels; i++) {
 		struct td_tunnel *t = td_backend_place(dp, i);
 
 		if (t->busy)
 			t->busy = !td_job_recall(dp->jobs, &t->task.job);
 	}
+}
+
+int td_backend_prepare(struct td_task *task, const struct td_session_info *info)
+{
+	int err = td_rtnl_set_mtu(&task->dp->rtnl, info->ifname, info->mtu);
+
+	task->ifindex = if_nametoindex(info->ifname);
+	if (err == 0 && task->dp->link_up)
+		err = td_rtnl_set_up(&task->dp->rtnl, info->ifname);
+	return err;
 }
 
 static void set_mtu(struct td_job *job)

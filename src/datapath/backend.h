@@ -19,6 +19,7 @@
 #ifndef TD_DATAPATH_BACKEND_H
 #define TD_DATAPATH_BACKEND_H
 
+#include "base/build.h"
 #include "core/l2tp.h"
 #include "datapath/datapath.h"
 #include "sys/rtnl.h"
@@ -107,11 +108,27 @@ void td_backend_done(struct td_datapath *dp, struct td_handle handle, uint32_t s
 struct td_tunnel *td_backend_begin(struct td_datapath *dp, struct td_handle handle,
 				   uint32_t sequence);
 void td_backend_end(struct td_tunnel *t, int err);
+/* td_backend_run() where there may be a thread. */
+void td_backend_start(struct td_tunnel *t, enum td_lane lane, void (*run)(struct td_job *job),
+		      void (*then)(struct td_tunnel *t));
 /* Has the task run where it may wait; then() is called in the loop, and finds it not busy. */
-void td_backend_run(struct td_tunnel *t, enum td_lane lane, void (*run)(struct td_job *job),
-		    void (*then)(struct td_tunnel *t));
+static inline void td_backend_run(struct td_tunnel *t, enum td_lane lane,
+				  void (*run)(struct td_job *job),
+				  void (*then)(struct td_tunnel *t))
+{
+	t->task.ifindex = t->ifindex;
+	if (TD_WITH_BROKER) {
+		td_backend_start(t, lane, run, then);
+	} else {
+		run(&t->task.job);
+		then(t);
+	}
+}
 /* In run(): the tunnel of that job. */
 struct td_tunnel *td_backend_tunnel(struct td_job *job);
+/* In run(): what a new interface gets and tells. 0 or -errno. */
+int td_backend_prepare(struct td_task *task, const struct td_session_info *info)
+	__attribute__((warn_unused_result));
 /* Takes all tasks back, for close(). Those that had not run yet leave the tunnel busy. */
 void td_backend_recall(struct td_datapath *dp);
 

@@ -14,12 +14,8 @@
  * no more.
  *
  * Whatever takes the kernel's locks is a task of the jobs' thread: the functions between "in the
- * thread" and "in the loop" below.
- *
- * Removal is TUNNEL_DELETE and closing the socket, never SESSION_DELETE, which may block all of
- * generic netlink for long. The kernel does it some time later: first the interface goes, then the
- * tunnel. destroy() ends when both are gone, for until then name and id are taken. In case of an
- * error create() undoes what it did the same way, and reports it when that is done.
+ * thread" and "in the loop". In case of an error create() undoes what it did as destroy() would, and
+ * reports it when that is done.
  */
 #include "datapath/kernel.h"
 
@@ -33,64 +29,9 @@
 
 #include "base/build.h"
 
-/* Thousands of interfaces that are ports of bridges take the kernel minutes. */
-#define LEAVE_LIMIT TD_SECONDS(180)
-
-#define LOOK_OVER 128 /* interfaces at each tick of the timer */
-
-#define leaving_of(pointer)                                                                      \
-	((struct td_kernel_tunnel *)(void *)((char *)(pointer)-offsetof(struct td_kernel_tunnel, \
-									link)))
-
 static struct td_kernel_tunnel *get(const struct td_datapath *dp, struct td_handle handle)
 {
 	return (struct td_kernel_tunnel *)td_backend_get(dp, handle);
-}
-
-/* The tunnel at that place, NULL when it is free. */
-static struct td_kernel_tunnel *tunnel_at(const struct td_kernel *k, uint32_t number)
-{
-	struct td_tunnel *t = td_backend_place(&k->dp, number);
-
-	return t->handle.generation != 0 ? (struct td_kernel_tunnel *)t : NULL;
-}
-
-/* Takes none of the kernel's slow locks. */
-static bool interface_exists(unsigned ifindex)
-{
-	char name[IF_NAMESIZE];
-
-	return if_indextoname(ifindex, name) != NULL;
-}
-
-static void set_ifindex(struct td_kernel *k, struct td_kernel_tunnel *t, unsigned ifindex)
-{
-	const uint32_t number = t->base.handle.index;
-
-	if (t->base.ifindex != 0)
-		td_index_remove(&k->by_ifindex, t->base.ifindex, number);
-	t->base.ifindex = ifindex;
-	if (ifindex != 0)
-		td_index_add(&k->by_ifindex, ifindex, number);
-}
-
-static void run_timer(struct td_kernel *k)
-{
-	td_kernel_timer(k, k->leaving_count > 0 || k->unseen < k->dp.max_tunnels);
-}
-
-static void enter(struct td_kernel *k, struct td_kernel_tunnel *t, enum td_kernel_state state)
-{
-	if (state == TD_KERNEL_LEAVING) {
-		td_list_add(&k->leaving, &t->link);
-		k->leaving_count++;
-	}
-	if (t->state == TD_KERNEL_LEAVING) {
-		td_list_remove(&t->link);
-		k->leaving_count--;
-	}
-	t->state = state;
-	run_timer(k);
 }
 
 /* --- sockets --- */
@@ -127,26 +68,17 @@ static int attach(struct td_kernel *k, struct td_kernel_tunnel *t, const struct 
 	return err < 0 ? err : open_own(k, t);
 }
 
-static void detach(struct td_kernel_tunnel *t)
-{
-	td_port_close(&t->own);
-	td_udp_close(&t->udp);
-	t->base.port = NULL;
-}
-
 /* --- in the thread --- */
 
-static void make_interface(struct td_kernel *k, const struct td_session_info *info,
-			   struct td_task *task)
+static int make_interface(struct td_kernel *k, const struct td_session_info *info,
+			  struct td_task *task)
 {
-	task->err = td_l2tp_session_create(&k->l2tp, info);
-	/* ENOBUFS does not say whether it was made. */
-	if (task->err == 0 || task->err == -ENOBUFS)
+	int err = td_l2tp_session_create(&k->l2tp, info);
+
+	/* It does not say whether it was made. */
+	if (err == -ENOBUFS)
 		task->ifindex = if_nametoindex(info->ifname);
-	if (task->err == 0)
-		task->err = td_rtnl_set_mtu(&k->dp.rtnl, info->ifname, info->mtu);
-	if (task->err == 0 && k->dp.link_up)
-		task->err = td_rtnl_set_up(&k->dp.rtnl, info->ifname);
+	return err < 0 ? err : td_backend_prepare(task, info);
 }
 
 static void make(struct td_job *job)
@@ -157,86 +89,10 @@ static void make(struct td_job *job)
 	t->task.err = td_l2tp_tunnel_create(&k->l2tp, &t->info, t->task.fd);
 	t->task.made = t->task.err == 0 || t->task.err == -ENOBUFS;
 	if (t->task.err == 0)
-		make_interface(k, &t->info, &t->task);
+		t->task.err = make_interface(k, &t->info, &t->task);
 }
 
-static void delete (struct td_job *job)
-{
-	struct td_tunnel *t = td_backend_tunnel(job);
-	struct td_kernel *k = (struct td_kernel *)t->task.dp;
-
-	t->task.err = td_l2tp_tunnel_delete(&k->l2tp, t->info.tunnel_id);
-}
-
-static void look(struct td_job *job)
-{
-	struct td_tunnel *t = td_backend_tunnel(job);
-	struct td_kernel *k = (struct td_kernel *)t->task.dp;
-
-	t->task.err = td_l2tp_tunnel_get(&k->l2tp, t->info.tunnel_id);
-}
-
-/* --- in the loop: coming and going --- */
-
-/* The place is free, then the host is told. */
-static void finish(struct td_kernel *k, struct td_kernel_tunnel *t, int result)
-{
-	const struct td_handle handle = t->base.handle;
-
-	if (t->state == TD_KERNEL_REMOVING || t->state == TD_KERNEL_LEAVING)
-		td_jobs_removed(k->dp.jobs);
-	set_ifindex(k, t, 0);
-	enter(k, t, TD_KERNEL_FREE);
-	t->base.handle = TD_NO_HANDLE;
-	td_backend_done(&k->dp, handle, t->base.sequence, result);
-}
-
-static void looked(struct td_tunnel *base)
-{
-	struct td_kernel_tunnel *t = (struct td_kernel_tunnel *)base;
-
-	if (base->task.err == -ENODEV)
-		finish((struct td_kernel *)base->task.dp, t, t->result);
-}
-
-/* Ends it when there is nothing left of it. */
-static void finish_if_gone(struct td_kernel_tunnel *t)
-{
-	if (t->state == TD_KERNEL_LEAVING && t->base.ifindex == 0 && !t->base.busy)
-		td_backend_run(&t->base, TD_LANE_CHANGE, look, looked);
-}
-
-static void deleted(struct td_tunnel *base)
-{
-	struct td_kernel *k = (struct td_kernel *)base->task.dp;
-	struct td_kernel_tunnel *t = (struct td_kernel_tunnel *)base;
-	const bool own = base->port == &t->own;
-	const int err = base->task.err;
-
-	detach(t);
-	/* If it could not be deleted, closing the socket does it: ours is closed. */
-	if (own || err == 0 || err == -ENODEV) {
-		t->deadline = td_time_add(k->dp.loop->now, LEAVE_LIMIT);
-		enter(k, t, TD_KERNEL_LEAVING);
-		finish_if_gone(t);
-	} else {
-		finish(k, t, t->result < 0 ? t->result : err);
-	}
-}
-
-/* Removes it; done(result) when it is gone. */
-static void leave(struct td_kernel *k, struct td_kernel_tunnel *t, int result)
-{
-	if (t->state == TD_KERNEL_LOST) {
-		/* Its id may be another's by now. */
-		detach(t);
-		finish(k, t, result);
-		return;
-	}
-	t->result = result;
-	enter(k, t, TD_KERNEL_REMOVING);
-	td_backend_run(&t->base, TD_LANE_DESTROY, delete, deleted);
-}
+/* --- in the loop --- */
 
 static void made(struct td_tunnel *base)
 {
@@ -245,79 +101,22 @@ static void made(struct td_tunnel *base)
 	int err = base->task.err;
 
 	if (!base->task.made) {
-		detach(t);
-		finish(k, t, err);
+		td_kernel_detach(t);
+		td_kernel_finish(k, t, err);
 		return;
 	}
 	/* What was said of the interface until now had no listener. */
-	if (base->task.ifindex != 0 && interface_exists(base->task.ifindex))
-		set_ifindex(k, t, base->task.ifindex);
+	if (base->task.ifindex != 0 &&
+	    (!TD_WITH_BROKER || td_kernel_interface_exists(base->task.ifindex)))
+		td_kernel_set_ifindex(k, t, base->task.ifindex);
 	else if (err == 0)
 		err = -ENODEV;
 	if (err < 0) {
-		leave(k, t, err);
+		td_kernel_leave(k, t, err);
 		return;
 	}
-	enter(k, t, TD_KERNEL_LIVE);
+	td_kernel_enter(k, t, TD_KERNEL_LIVE);
 	td_backend_end(base, 0);
-}
-
-static void gone(struct td_kernel *k, struct td_kernel_tunnel *t)
-{
-	set_ifindex(k, t, 0);
-	if (t->state == TD_KERNEL_LIVE) {
-		enter(k, t, TD_KERNEL_LOST);
-		k->dp.host.lost(k->dp.host.ctx, t->base.handle);
-	} else {
-		finish_if_gone(t);
-	}
-}
-
-void td_kernel_gone(struct td_kernel *k, unsigned ifindex, bool moved)
-{
-	const struct td_index_pos pos = td_index_find(&k->by_ifindex, ifindex);
-	struct td_kernel_tunnel *t;
-
-	if (pos.number == TD_INDEX_NONE)
-		return;
-	t = tunnel_at(k, pos.number);
-	if (moved && t->state == TD_KERNEL_LIVE)
-		set_ifindex(k, t, 0);
-	else
-		gone(k, t);
-}
-
-void td_kernel_missed(struct td_kernel *k)
-{
-	k->unseen = 0;
-	run_timer(k);
-}
-
-static void look_over(struct td_kernel *k)
-{
-	for (unsigned i = 0; i < LOOK_OVER && k->unseen < k->dp.max_tunnels; i++) {
-		struct td_kernel_tunnel *t = tunnel_at(k, k->unseen++);
-
-		if (t && t->base.ifindex != 0 && !interface_exists(t->base.ifindex))
-			gone(k, t);
-	}
-	run_timer(k);
-}
-
-void td_kernel_tick(struct td_kernel *k)
-{
-	look_over(k);
-	/* Each one once; the host may have others leave meanwhile. */
-	for (unsigned count = k->leaving_count; count > 0 && k->leaving_count > 0; count--) {
-		struct td_kernel_tunnel *t = leaving_of(k->leaving.next);
-
-		td_list_remove(&t->link);
-		td_list_add(&k->leaving, &t->link);
-		if (!t->base.busy && td_time_reached(t->deadline, k->dp.loop->now))
-			finish(k, t, t->result < 0 ? t->result : -ETIMEDOUT);
-		else
-			finish_if_gone(t);
-	}
 }
 
 static int take(struct td_datapath *dp, struct td_handle handle, const struct td_session_info *info,
@@ -348,14 +147,14 @@ static void kernel_create(struct td_datapath *dp, struct td_handle handle, uint3
 	}
 	t->base.pending = true;
 	t->base.sequence = sequence;
-	enter(k, t, TD_KERNEL_MAKING);
+	td_kernel_enter(k, t, TD_KERNEL_MAKING);
 	/* The kernel would say so itself, but then the client's socket is used up. For a broker that is
 	 * not worth asking: the kernel looks for modules of every name that is not there. */
 	err = udp->connected && if_nametoindex(info->ifname) ? -EEXIST
 							     : attach(k, t, &info->flow, udp);
 	if (err < 0) {
-		detach(t);
-		finish(k, t, err);
+		td_kernel_detach(t);
+		td_kernel_finish(k, t, err);
 		return;
 	}
 	t->base.task.fd = t->base.port->udp->fd;
@@ -377,7 +176,7 @@ static int adopt(struct td_kernel *k, struct td_kernel_tunnel *t,
 	err = td_l2tp_session_stats(&k->l2tp, info->tunnel_id, info->session_id, &stats);
 	if (err < 0)
 		return err;
-	set_ifindex(k, t, if_nametoindex(info->ifname));
+	td_kernel_set_ifindex(k, t, if_nametoindex(info->ifname));
 	return t->base.ifindex == 0 ? -ENODEV : open_own(k, t);
 }
 
@@ -395,12 +194,12 @@ static int kernel_adopt(struct td_datapath *dp, struct td_handle handle,
 	}
 	err = adopt(k, t, info, fd);
 	if (err < 0) {
-		detach(t);
-		set_ifindex(k, t, 0);
+		td_kernel_detach(t);
+		td_kernel_set_ifindex(k, t, 0);
 		t->base.handle = TD_NO_HANDLE;
 		return err;
 	}
-	enter(k, t, TD_KERNEL_LIVE);
+	td_kernel_enter(k, t, TD_KERNEL_LIVE);
 	return 0;
 }
 
@@ -411,7 +210,7 @@ static void kernel_destroy(struct td_datapath *dp, struct td_handle handle, uint
 	if (t && (t->state == TD_KERNEL_REMOVING || t->state == TD_KERNEL_LEAVING))
 		td_backend_done(dp, handle, sequence, -EALREADY);
 	else if (td_backend_begin(dp, handle, sequence))
-		leave((struct td_kernel *)dp, t, 0);
+		td_kernel_leave((struct td_kernel *)dp, t, 0);
 }
 
 /* --- while it lives --- */
@@ -446,7 +245,7 @@ static size_t kernel_stats(struct td_datapath *dp, struct td_tunnel_stats *stats
 	if (td_l2tp_open(&l2tp) < 0)
 		return 0;
 	for (uint32_t i = 0; i < dp->max_tunnels && written < count; i++) {
-		const struct td_kernel_tunnel *t = tunnel_at(k, i);
+		const struct td_kernel_tunnel *t = td_kernel_at(k, i);
 		struct td_tunnel_stats *to = &stats[written];
 
 		if (!t || t->state != TD_KERNEL_LIVE)
@@ -476,6 +275,8 @@ static void data(struct td_datapath *dp, const struct td_datagram *datagram)
 /* Is it there, and nothing was done yet to delete it? After all tasks were taken back. */
 static bool remains(const struct td_kernel_tunnel *t)
 {
+	if (!TD_WITH_BROKER) /* no task was ever taken back */
+		return t->state == TD_KERNEL_LIVE;
 	switch (t->state) {
 	case TD_KERNEL_LIVE:
 		return true;
@@ -497,7 +298,7 @@ static void kernel_close(struct td_datapath *dp)
 
 	td_backend_recall(dp);
 	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
-		struct td_kernel_tunnel *t = tunnel_at(k, i);
+		struct td_kernel_tunnel *t = td_kernel_at(k, i);
 
 		if (!t)
 			continue;
@@ -506,7 +307,7 @@ static void kernel_close(struct td_datapath *dp)
 		if (t->state == TD_KERNEL_LEAVING ||
 		    (t->state == TD_KERNEL_REMOVING && !t->base.busy))
 			td_jobs_removed(dp->jobs);
-		detach(t);
+		td_kernel_detach(t);
 	}
 	td_kernel_unwatch(k);
 	td_l2tp_close(&k->l2tp);
@@ -514,16 +315,23 @@ static void kernel_close(struct td_datapath *dp)
 	td_backend_free(dp);
 }
 
-static int open_kernel(struct td_kernel *k)
+static int make_index(struct td_kernel *k)
 {
 	const uint32_t cells = td_index_cells(k->dp.max_tunnels);
-	int err;
 
 	k->cells = calloc(cells, sizeof(*k->cells));
 	if (!k->cells)
 		return -ENOMEM;
 	td_index_init(&k->by_ifindex, k->cells, cells);
-	err = td_l2tp_open(&k->l2tp);
+	return 0;
+}
+
+static int open_kernel(struct td_kernel *k)
+{
+	int err = TD_WITH_BROKER ? make_index(k) : 0;
+
+	if (err == 0)
+		err = td_l2tp_open(&k->l2tp);
 	return err < 0 ? err : td_kernel_watch(k);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * Inside the kernel back-end: kernel.c has the tunnels, kernel_watch.c sees their interfaces go,
- * kernel_probe.c tries whether it can work at all.
+ * Inside the kernel back-end: kernel.c makes tunnels, kernel_leave.c removes them, kernel_watch.c
+ * sees their interfaces go, kernel_probe.c tries whether it can work at all.
  */
 #ifndef TD_DATAPATH_KERNEL_H
 #define TD_DATAPATH_KERNEL_H
@@ -45,7 +45,20 @@ struct td_kernel {
 	struct td_index_cell *cells;
 };
 
-/* kernel.c, for kernel_watch.c */
+/* --- kernel_leave.c --- */
+
+/* The tunnel at that place, NULL when it is free. */
+struct td_kernel_tunnel *td_kernel_at(const struct td_kernel *k, uint32_t number);
+void td_kernel_enter(struct td_kernel *k, struct td_kernel_tunnel *t, enum td_kernel_state state);
+void td_kernel_set_ifindex(struct td_kernel *k, struct td_kernel_tunnel *t, unsigned ifindex);
+/* Takes none of the kernel's slow locks. */
+bool td_kernel_interface_exists(unsigned ifindex);
+/* Closes the tunnel's own socket. */
+void td_kernel_detach(struct td_kernel_tunnel *t);
+/* The place is free, then the host is told. */
+void td_kernel_finish(struct td_kernel *k, struct td_kernel_tunnel *t, int result);
+/* Removes it; done(result) when it is gone. */
+void td_kernel_leave(struct td_kernel *k, struct td_kernel_tunnel *t, int result);
 /* An interface went; moved: into another network namespace, which we do not see. */
 void td_kernel_gone(struct td_kernel *k, unsigned ifindex, bool moved);
 /* Notifications were lost. */
@@ -53,7 +66,8 @@ void td_kernel_missed(struct td_kernel *k);
 /* Some time has passed. */
 void td_kernel_tick(struct td_kernel *k);
 
-/* kernel_watch.c */
+/* --- kernel_watch.c --- */
+
 int td_kernel_watch(struct td_kernel *k) __attribute__((warn_unused_result));
 void td_kernel_unwatch(struct td_kernel *k);
 void td_kernel_timer(struct td_kernel *k, bool run);
@@ -64,7 +78,8 @@ void td_kernel_timer(struct td_kernel *k, bool run);
 int td_kernel_filter(int fd, unsigned load, unsigned offset, unsigned comparison, unsigned value)
 	__attribute__((warn_unused_result));
 
-/* kernel_probe.c */
+/* --- kernel_probe.c --- */
+
 int td_kernel_probe(char *why, size_t size) __attribute__((warn_unused_result));
 
 #endif

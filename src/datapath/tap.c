@@ -98,23 +98,13 @@ static int start(struct td_tap *tap, struct td_tap_tunnel *t)
 
 /* --- in the thread --- */
 
-static int prepare(struct td_task *task, const struct td_session_info *info)
-{
-	int err = td_rtnl_set_mtu(&task->dp->rtnl, info->ifname, info->mtu);
-
-	task->ifindex = if_nametoindex(info->ifname);
-	if (err == 0 && task->dp->link_up)
-		err = td_rtnl_set_up(&task->dp->rtnl, info->ifname);
-	return err;
-}
-
 static void make(struct td_job *job)
 {
 	struct td_tunnel *t = td_backend_tunnel(job);
 	struct td_task *task = &t->task;
 
 	task->fd = td_tap_device_open(t->info.ifname);
-	task->err = task->fd < 0 ? task->fd : prepare(task, &t->info);
+	task->err = task->fd < 0 ? task->fd : td_backend_prepare(task, &t->info);
 	if (task->err < 0 && task->fd >= 0) {
 		close(task->fd);
 		task->fd = -1;
@@ -122,7 +112,7 @@ static void make(struct td_job *job)
 }
 
 /* Others may have copies of the descriptor, which must not keep the interface there. */
-static void delete (struct td_job *job)
+static void unmake(struct td_job *job)
 {
 	struct td_task *task = &td_backend_tunnel(job)->task;
 	char ifname[TD_IFNAME_SIZE];
@@ -160,7 +150,7 @@ static int take(struct td_tap *tap, struct td_handle handle, const struct td_ses
 	return 0;
 }
 
-static void deleted(struct td_tunnel *base)
+static void unmade(struct td_tunnel *base)
 {
 	const struct td_handle handle = base->handle;
 	struct td_datapath *dp = base->task.dp;
@@ -177,7 +167,7 @@ static void leave(struct td_tap *tap, struct td_tap_tunnel *t, int err)
 	t->base.task.fd = t->fd;
 	t->base.task.err = err;
 	t->fd = -1;
-	td_backend_run(&t->base, TD_LANE_DESTROY, delete, deleted);
+	td_backend_run(&t->base, TD_LANE_DESTROY, unmake, unmade);
 }
 
 static void made(struct td_tunnel *base)

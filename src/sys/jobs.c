@@ -17,7 +17,7 @@
 
 #include "base/assert.h"
 
-#define DONE_A_TURN 32         /* of the loop */
+#define DONE_A_TURN 16         /* of the loop */
 #define BUSY_US     TD_MS(200) /* others come: the last one is that recent */
 
 #define job_of(pointer) ((struct td_job *)(void *)((char *)(pointer)-offsetof(struct td_job, link)))

@@ -18,6 +18,7 @@
 #ifndef TD_SYS_JOBS_H
 #define TD_SYS_JOBS_H
 
+#include "base/build.h"
 #include "base/list.h"
 #include "sys/loop.h"
 
@@ -64,7 +65,7 @@ struct td_jobs {
 
 static inline void td_job_start(struct td_jobs *jobs, struct td_job *job)
 {
-	if (jobs) {
+	if (TD_WITH_BROKER && jobs) {
 		jobs->start(jobs, job);
 	} else {
 		job->run(job);
@@ -75,13 +76,13 @@ static inline void td_job_start(struct td_jobs *jobs, struct td_job *job)
 /* Takes it back: done() will not be called. Waits while it is running. Has it run? */
 static inline bool td_job_recall(struct td_jobs *jobs, struct td_job *job)
 {
-	return jobs && jobs->recall(jobs, job);
+	return TD_WITH_BROKER && jobs && jobs->recall(jobs, job);
 }
 
 /* What a job of TD_LANE_DESTROY asked for is gone, or will not go. Once for each that has run. */
 static inline void td_jobs_removed(struct td_jobs *jobs)
 {
-	if (jobs)
+	if (TD_WITH_BROKER && jobs)
 		jobs->removed(jobs);
 }
 

@@ -120,6 +120,12 @@ static bool is_done(void *ctx)
 	return ((struct end *)ctx)->sequence == 99;
 }
 
+static bool was_deleted(void *ctx)
+{
+	(void)ctx;
+	return kernel.deletions > 0;
+}
+
 /* Destroys it; the kernel takes its time. */
 static void scene_destroy(struct scene *scene)
 {
@@ -256,8 +262,10 @@ static void late_refusals(void **state)
 	scene_open(&scene, "127.0.0.1");
 	scene.info.mtu = 20; /* less than it can have */
 	scene.end.ops->create(scene.end.dp, one, 99, &scene.info, &scene.end.udp);
+	loop_until(&scene.bench, was_deleted, NULL, TD_SECONDS(5));
 	idle(&scene);
 	assert_int_equal(scene.end.dones, 0);
+	kernel.deletions = 0;
 	run("ip link del tdk0");
 	loop_until(&scene.bench, is_done, &scene.end, TD_SECONDS(5));
 	assert_int_equal(scene.end.err, -EINVAL);
@@ -267,7 +275,7 @@ static void late_refusals(void **state)
 	kernel.session_error = -ENOBUFS;
 	kernel.session_despite_error = true;
 	scene.end.ops->create(scene.end.dp, one, 99, &scene.info, &scene.end.udp);
-	idle(&scene);
+	loop_until(&scene.bench, was_deleted, NULL, TD_SECONDS(5));
 	assert_int_equal(end_destroy(&scene.end, one), -EALREADY);
 	run("ip link del tdk0");
 	loop_until(&scene.bench, is_done, &scene.end, TD_SECONDS(5));
@@ -469,7 +477,8 @@ static void gone_before_it_is_known(void **state)
 		return;
 	scene_open(&scene, "127.0.0.1");
 	scene.end.ops->create(scene.end.dp, one, 99, &scene.info, &scene.end.udp);
-	usleep(300000);
+	while (td_jobs_figures(scene.bench.jobs, TD_LANE_CREATE).jobs == 0)
+		usleep(1000);
 	run("ip link del tdk0");
 	loop_until(&scene.bench, is_done, &scene.end, TD_SECONDS(5));
 	assert_int_equal(scene.end.err, -ENODEV);
@@ -494,7 +503,7 @@ static void closed_with_tasks(void **state)
 		assert_int_equal(end_create(&scene.end, handle_of(i), &scene.info), 0);
 	}
 	scene.end.ops->destroy(scene.end.dp, handle_of(0), 5);
-	idle(&scene);
+	loop_until(&scene.bench, was_deleted, NULL, TD_SECONDS(5));
 	assert_int_equal(kernel.deletions, 1);
 	for (uint32_t i = 2; i < 4; i++) {
 		scene.info.ifname[3] = (char)('0' + i);
