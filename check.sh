@@ -24,7 +24,7 @@ export UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1
 packages=(
 	gcc libc6-dev git meson ninja-build pkg-config
 	libcmocka-dev libinih-dev libjson-c-dev libmnl-dev libseccomp-dev libsodium-dev
-	clang clang-format-14 cppcheck mandoc shellcheck
+	clang libclang-rt-14-dev clang-format-14 cppcheck mandoc shellcheck
 	python3 python3-pytest python3-pytest-xdist
 	ethtool iperf3 iproute2 iputils-ping netbase nftables procps
 	busybox-static cpio kmod qemu-system-x86
@@ -216,6 +216,7 @@ else
 	run floors check check_floors
 	run clang-format check check_format
 	run cppcheck check check_cppcheck
+	run fuzz check tests/fuzz/run -s 5
 	begin_size
 	run net "$results/net.xml" run_net
 	run size check end_size

@@ -194,9 +194,12 @@ measure_running() {
 build "$root/build-size" -Dbuildtype=minsize -Db_lto=true -Db_pie=false -Db_staticpic=false \
 	-Dbroker=false -Dtests=false
 strip -o "$work/tunneldigger" "$root/build-size/src/client/tunneldigger"
+libraries=$(readelf -dW "$work/tunneldigger" |
+	sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | tr '\n' ' ')
+# As OpenWrt does: what is not loaded is not shipped.
+/usr/bin/python3 "$root/tools/sstrip.py" "$work/tunneldigger"
 report "binary, stripped" "$(stat -c %s "$work/tunneldigger")" bytes "$size_limit"
-printf 'libraries: %s\n' "$(readelf -dW "$work/tunneldigger" |
-	sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | tr '\n' ' ')"
+printf 'libraries: %s\n' "$libraries"
 if ! $static; then
 	[ "$(id -u)" -eq 0 ] || die "namespaces need root: sudo tools/size-report.sh, or --static"
 	if [ -z "$broker" ]; then

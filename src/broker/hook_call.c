@@ -5,12 +5,17 @@
 
 #include "base/text.h"
 
+/* Also that no script takes it for an option. */
+static bool sound_name(const char *ifname)
+{
+	return memchr(ifname, '\0', TD_IFNAME_SIZE) && td_ifname_valid(ifname) && ifname[0] != '-';
+}
+
 static bool sound(const struct td_session_info *session, bool has_interface)
 {
 	return session->uuid[session->uuid_len] == '\0' &&
 	       td_uuid_valid(session->uuid, session->uuid_len) &&
-	       (!has_interface || (memchr(session->ifname, '\0', sizeof(session->ifname)) &&
-				   td_ifname_valid(session->ifname)));
+	       (!has_interface || sound_name(session->ifname));
 }
 
 static const char *number(struct td_hook_call *call, unsigned which, uint32_t value)

@@ -59,15 +59,27 @@ int td_ipc_send(int fd, const struct td_ipc_message *message, int descriptor)
 	return -errno;
 }
 
-static int detach(struct msghdr *msg)
+/* Alignment leaves room for a second descriptor, which nobody here sends. */
+#define DESCRIPTORS_MAX (sizeof(((union control *)0)->bytes) / sizeof(int))
+
+/* The descriptor that came along, or -1. -EBADMSG: more than one, all closed. */
+static int detach(struct msghdr *msg, int *descriptor)
 {
 	const struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
-	int descriptor = -1;
+	int fds[DESCRIPTORS_MAX];
+	size_t count;
 
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&descriptor, CMSG_DATA(cmsg), sizeof(int));
-	return descriptor;
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+		return 0;
+	count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	memcpy(fds, CMSG_DATA(cmsg), count * sizeof(int));
+	if (count == 1) {
+		*descriptor = fds[0];
+		return 0;
+	}
+	while (count > 0)
+		close(fds[--count]);
+	return -EBADMSG;
 }
 
 int td_ipc_receive(int fd, struct td_ipc_message *message, int *descriptor)
@@ -86,13 +98,10 @@ int td_ipc_receive(int fd, struct td_ipc_message *message, int *descriptor)
 	} while (size < 0 && errno == EINTR);
 	if (size < 0)
 		return errno == EAGAIN ? 0 : -errno;
-	if (size == 0)
-		return -EPIPE;
-	*descriptor = detach(&msg);
-	if (size == sizeof(*message))
+	if (detach(&msg, descriptor) == 0 && size == sizeof(*message))
 		return 1;
 	if (*descriptor >= 0)
 		close(*descriptor);
 	*descriptor = -1;
-	return -EBADMSG;
+	return size == 0 ? -EPIPE : -EBADMSG;
 }

@@ -36,7 +36,9 @@ struct td_ipc_message {
 		} hook;
 		struct {
 			uint32_t index;
-			bool holds; /* the tunnel has a descriptor that is to be kept */
+			/* Has the tunnel a descriptor that is to be kept? No bool: a worker that
+			 * somebody else has taken over sends any byte. */
+			uint8_t holds;
 			uint32_t size;
 			uint8_t bytes[TD_RECORD_MAX];
 		} record;

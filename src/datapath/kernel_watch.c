@@ -70,7 +70,7 @@ static void links_ready(struct td_watch *watch, uint32_t events)
 		if (size < 0 && errno == EAGAIN)
 			return;
 		if (size < 0 || size > (ssize_t)sizeof(answer) ||
-		    mnl_cb_run(answer, (size_t)size, 0, 0, parse, k) < 0)
+		    td_netlink_parse(answer, (size_t)size, 0, parse, k) < 0)
 			td_kernel_missed(k);
 	}
 }

@@ -2,8 +2,11 @@
 #include "sys/netlink.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+
+#include "base/build.h"
 
 #define ANSWERS_MAX 16
 
@@ -34,6 +37,29 @@ void td_netlink_close(struct td_netlink *netlink)
 	netlink->nl = NULL;
 }
 
+/* Whole messages, as far as they can be told apart. */
+static bool plausible(const struct nlmsghdr *nlh, int left)
+{
+	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left))
+		if (nlh->nlmsg_len > INT_MAX)
+			return false;
+	return true;
+}
+
+/*
+ * libmnl takes a length for signed, and would never come to the end of one beyond 2 GB. The kernel
+ * sends none, and nobody else can send any without CAP_NET_ADMIN: a router has better uses for the
+ * bytes.
+ */
+int td_netlink_parse(const void *answer, size_t size, uint32_t sequence, mnl_cb_t parse, void *ctx)
+{
+	if (TD_WITH_BROKER && !plausible(answer, (int)size)) {
+		errno = EBADMSG;
+		return MNL_CB_ERROR;
+	}
+	return mnl_cb_run(answer, size, sequence, 0, parse, ctx);
+}
+
 int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse,
 			void *ctx)
 {
@@ -48,11 +74,13 @@ int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mn
 
 		if (size < 0)
 			return errno == EAGAIN ? -ETIMEDOUT : -errno;
-		more = mnl_cb_run(answer, (size_t)size, request->nlmsg_seq, 0, parse, ctx);
+		more = td_netlink_parse(answer, (size_t)size, request->nlmsg_seq, parse, ctx);
 		if (more == MNL_CB_STOP)
 			return 0;
-		if (more < 0 && errno != EPROTO) /* else the answer to an earlier request */
-			return -errno;
+		if (more < 0 && errno != EPROTO) { /* else the answer to an earlier request */
+			/* The smallest number cannot be negated, and libmnl has tried. */
+			return TD_WITH_BROKER && errno < 0 ? -EBADMSG : -errno;
+		}
 	}
 	return -EPROTO;
 }

@@ -80,7 +80,9 @@ static int perform(struct sim_broker *b, const struct sim_event *e,
 static void report(struct sim_broker *b, const struct sim_event *e, int err)
 {
 	const struct deed deed = {
-		.action = { .kind = e->kind, .handle = e->handle, .sequence = e->sequence },
+		.action = { .kind = (enum td_action_kind)e->kind,
+			    .handle = e->handle,
+			    .sequence = e->sequence },
 		.err = err,
 	};
 

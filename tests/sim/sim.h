@@ -8,7 +8,9 @@
  *	broker.c    a broker: the core's engine, its data path and hooks, worker and crash
  *	old_client.c, old_broker.c   models of deployed peers, written from docs/PROTOCOL.md and the
  *	            transcripts; they share no line with the core
- *	plan.c      what a seed means: who takes part, which faults happen when
+ *	plan.c      what a seed means: who takes part, and when what happens
+ *	faults.c    what can go wrong
+ *	fleet.c     a thousand clients of one broker
  *	judge.c     agreement of both ends, liveness, nothing left behind
  *	run.c       the program: seeds, processes, the log of a failing seed
  *
@@ -220,7 +222,7 @@ void sim_broker_settle(struct sim_broker *b);
 struct sim_view sim_broker_view(const struct sim_broker *b, const struct td_flow *flow);
 uint32_t sim_broker_tunnels(const struct sim_broker *b); /* those that are up */
 
-/* --- plan.c, judge.c --- */
+/* --- plan.c, fleet.c, judge.c --- */
 void sim_plan(struct sim *s, uint64_t seed); /* a world of that seed, not begun */
 void sim_run_plan(struct sim *s);
 void sim_run_fleet(struct sim *s, uint64_t seed);

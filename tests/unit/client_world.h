@@ -81,6 +81,7 @@ struct world {
 	struct world_broker broker[WORLD_BROKERS];
 	struct world_socket socket[WORLD_SLOTS];
 	struct world_event event[WORLD_EVENTS];
+	int event_count; /* so many of them have ever been used */
 	uint32_t last_port;
 	/* the network and the program */
 	unsigned int loss_percent, duplicate_percent;
@@ -89,6 +90,7 @@ struct world {
 	int open_error, create_error, mtu_error;
 	int64_t open_us, create_us, destroy_us, mtu_us; /* how long these take; < 0: for ever */
 	bool reverse_addresses;
+	bool forgers; /* somebody makes cookies up: brokers ignore them */
 	/* what the program did */
 	bool has_tunnel, up_ran, creating, destroying;
 	uint32_t tunnel_slot, create_sequence, destroy_sequence;
@@ -123,6 +125,8 @@ static inline struct world_event *world_add(struct world *w, enum world_kind kin
 
 		if (e->kind != WORLD_NOTHING)
 			continue;
+		if (i >= w->event_count)
+			w->event_count = i + 1;
 		memset(e, 0, offsetof(struct world_event, bytes));
 		e->kind = kind;
 		e->at = td_time_add(w->now, delay_us);
@@ -192,8 +196,11 @@ static inline void world_broker_prepare(struct world *w, uint32_t broker, uint32
 
 	b->prepare = *msg;
 	if (msg->prepare.cookie[0] != 0xc0 || msg->prepare.cookie[1] != (uint8_t)broker ||
-	    msg->prepare.cookie[2] != (uint8_t)port || msg->prepare.cookie[3] != (uint8_t)slot)
+	    msg->prepare.cookie[2] != (uint8_t)port || msg->prepare.cookie[3] != (uint8_t)slot) {
+		if (w->forgers)
+			return;
 		fail_msg("cookie of another socket");
+	}
 	if (b->parks)
 		return;
 	if (b->refuses) {
@@ -516,7 +523,7 @@ static inline bool world_step(struct world *w, struct td_time end)
 	struct world_event *next = NULL;
 	struct td_time at = td_time_min(td_client_deadline(w->c), world_broker_time(w));
 
-	for (int i = 0; i < WORLD_EVENTS; i++)
+	for (int i = 0; i < w->event_count; i++)
 		if (w->event[i].kind != WORLD_NOTHING && (!next || w->event[i].at.us < next->at.us))
 			next = &w->event[i];
 	if (next && next->at.us > at.us)

@@ -101,6 +101,9 @@ static void test_unsound_sessions_make_no_call(void **state)
 	memcpy(s.ifname, "a/b", 4);
 	assert_false(td_hook_call_make(&call, TD_HOOK_UP, &s, 0));
 	s = session();
+	s.ifname[0] = '-'; /* an option */
+	assert_false(td_hook_call_make(&call, TD_HOOK_UP, &s, 0));
+	s = session();
 	assert_false(td_hook_call_make(&call, TD_HOOK_COUNT, &s, 0));
 }
 

@@ -2,9 +2,11 @@
 /* Messages and descriptors between parent and worker. */
 #include <errno.h>
 #include <setjmp.h>
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -92,6 +94,37 @@ static void test_another_size_is_refused(void **state)
 	close(fds[1]);
 }
 
+/* One too many fits into the buffer of one. */
+static void test_two_descriptors_are_refused_and_closed(void **state)
+{
+	struct td_ipc_message message = { .type = TD_IPC_RECORD };
+	alignas(struct cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = { 0 };
+	struct iovec iov = { &message, sizeof(message) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	int fds[2], pipes[2], descriptor;
+
+	(void)state;
+	assert_int_equal(td_ipc_pair(fds), 0);
+	assert_int_equal(pipe(pipes), 0);
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(2 * sizeof(int));
+	memcpy(CMSG_DATA(cmsg), (int[2]){ pipes[1], pipes[1] }, 2 * sizeof(int));
+	assert_int_equal(sendmsg(fds[1], &msg, 0), sizeof(message));
+	close(pipes[1]);
+	assert_int_equal(td_ipc_receive(fds[0], &message, &descriptor), -EBADMSG);
+	assert_int_equal(descriptor, -1);
+	/* Nobody has the writing end any more. */
+	assert_int_equal(read(pipes[0], control, 1), 0);
+	close(pipes[0]);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -99,6 +132,7 @@ int main(void)
 		cmocka_unit_test(test_a_descriptor_goes_along),
 		cmocka_unit_test(test_a_full_queue_says_so_and_loses_nothing),
 		cmocka_unit_test(test_another_size_is_refused),
+		cmocka_unit_test(test_two_descriptors_are_refused_and_closed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* The messages to and from the kernel's L2TP, attribute by attribute; hostile answers. */
 #include <setjmp.h>
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -276,6 +277,34 @@ static void answers_are_cut(void **state)
 	}
 }
 
+static int count(const struct nlmsghdr *nlh, void *messages)
+{
+	(void)nlh;
+	++*(unsigned *)messages;
+	return MNL_CB_OK;
+}
+
+/* A length beyond 2 GB is negative for libmnl, which then stays where it is. */
+static void absurd_lengths_come_to_an_end(void **state)
+{
+	static const uint32_t lengths[] = { 0, 15, 17, 4096, 0x7fffffff, 0x80000000, 0xffffffff };
+	alignas(struct nlmsghdr) char two[2 * sizeof(struct nlmsghdr)];
+	struct nlmsghdr *second;
+	unsigned messages = 0;
+
+	(void)state;
+	mnl_nlmsg_put_header(two)->nlmsg_type = FAMILY;
+	second = mnl_nlmsg_put_header(two + sizeof(two) / 2);
+	second->nlmsg_type = FAMILY;
+	assert_int_equal(td_netlink_parse(two, sizeof(two), 0, count, &messages), MNL_CB_OK);
+	assert_int_equal(messages, 2);
+	for (unsigned i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		second->nlmsg_len = lengths[i];
+		(void)!td_netlink_parse(two, sizeof(two), 0, count, &messages);
+	}
+	assert_true(messages < 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +318,7 @@ int main(void)
 		cmocka_unit_test(statistics_are_parsed),
 		cmocka_unit_test(wrong_sizes_are_refused),
 		cmocka_unit_test(answers_are_cut),
+		cmocka_unit_test(absurd_lengths_come_to_an_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

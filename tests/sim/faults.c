@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/* What can go wrong, drawn from the seed: links, names, clocks, crashes, restarts, middleboxes. */
+#include "plan.h"
+
+/* --- links --- */
+
+void plan_draw_way(struct sim *s, struct sim_way *way)
+{
+	static const uint32_t losses[] = { 0, 0, 10, 50, 100, 200, 400, 600 };
+	static const uint16_t mtus[] = { 1500, 1500, 1492, 1480, 1456, 1420, 1400, 1354, 1334 };
+
+	*way = (struct sim_way){ .delay_us = sim_between(s, TD_MS(1), TD_MS(120)) };
+	if (sim_chance(s, 50))
+		way->delay_us = sim_between(s, TD_MS(200), TD_MS(900));
+	way->jitter_us = sim_chance(s, 500) ? sim_between(s, 0, way->delay_us) : 0;
+	way->loss = losses[sim_below(s, 8)];
+	way->duplicate = sim_chance(s, 300) ? sim_below(s, 300) : 0;
+	way->reorder = sim_chance(s, 300) ? sim_below(s, 200) : 0;
+	way->corrupt = sim_chance(s, 200) ? sim_below(s, 100) : 0;
+	way->lies = s->seed % 16 == 5;
+	way->mtu = mtus[sim_below(s, 9)];
+}
+
+/* --- faults --- */
+
+static struct sim_client *some_client(struct sim *s)
+{
+	return &s->clients[sim_below(s, s->client_count)];
+}
+
+static struct sim_broker *some_broker(struct sim *s)
+{
+	return &s->brokers[sim_below(s, s->broker_count)];
+}
+
+void plan_start_client(struct sim *s, const struct sim_event *e)
+{
+	struct sim_client *c = &s->clients[e->node];
+
+	if (c->running && c->ending)
+		sim_client_crash(c);
+	if (!c->running)
+		sim_client_start(c);
+}
+
+void plan_start_broker(struct sim *s, const struct sim_event *e)
+{
+	struct sim_broker *b = &s->brokers[e->node];
+
+	if (b->running && b->stopping)
+		sim_broker_crash(b);
+	if (!b->running)
+		sim_broker_start(b);
+}
+
+static void end_client(struct sim *s, bool orderly)
+{
+	struct sim_client *c = some_client(s);
+
+	if (!c->running || c->ending)
+		return;
+	if (orderly)
+		sim_client_stop(c);
+	else
+		sim_client_crash(c);
+	sim_at(s, sim_between(s, 0, TD_SECONDS(sim_chance(s, 700) ? 2 : 60)), plan_start_client, 0)
+		->node = c->number;
+}
+
+static void end_broker(struct sim *s, bool orderly)
+{
+	struct sim_broker *b = some_broker(s);
+
+	if (!b->running || b->stopping)
+		return;
+	if (orderly)
+		sim_broker_stop(b, sim_between(s, 0, TD_SECONDS(15)));
+	else
+		sim_broker_crash(b);
+	sim_at(s, sim_between(s, 0, TD_SECONDS(sim_chance(s, 500) ? 3 : 90)), plan_start_broker, 0)
+		->node = b->number;
+}
+
+static void mend_link(struct sim *s, const struct sim_event *e)
+{
+	struct sim_link *link = sim_link(s, e->node, e->slot);
+
+	link->up.cut = link->down.cut = false;
+}
+
+static void cut_link(struct sim *s)
+{
+	const uint32_t client = sim_below(s, s->client_count);
+	const uint32_t broker = sim_below(s, s->broker_count), which = sim_below(s, 3);
+	struct sim_event *e = sim_at(s, sim_between(s, 0, TD_SECONDS(150)), mend_link, 0);
+
+	sim_link(s, client, broker)->up.cut = which != 1;
+	sim_link(s, client, broker)->down.cut = which != 0;
+	e->node = client;
+	e->slot = broker;
+	sim_log(s, "cut %u between client %u and broker %u", which, client, broker);
+}
+
+static void change_link(struct sim *s)
+{
+	const uint32_t client = sim_below(s, s->client_count);
+	struct sim_link *link = sim_link(s, client, sim_below(s, s->broker_count));
+
+	sim_log(s, "another way for client %u", client);
+	plan_draw_way(s, &link->up);
+	plan_draw_way(s, &link->down);
+}
+
+static struct td_addr dead_addr(struct sim *s)
+{
+	return (struct td_addr){ .ip = { 203, 0, 113, (uint8_t)sim_below(s, 4) },
+				 .port = 8942,
+				 .family = TD_FAMILY_IPV4 };
+}
+
+void plan_name(struct sim *s, uint32_t b)
+{
+	s->names[b] = (struct sim_name){ .count = s->two_stacks ? 2 : 1,
+					 .addr = { s->brokers[b].addr[0], s->brokers[b].addr[1] } };
+}
+
+static void change_name(struct sim *s)
+{
+	const uint32_t b = sim_below(s, s->broker_count);
+	struct sim_name *name = &s->names[b];
+
+	plan_name(s, b);
+	switch (sim_below(s, 4)) {
+	case 0:
+		name->count = 0;
+		break;
+	case 1:
+		name->addr[name->count++] = dead_addr(s);
+		break;
+	case 2:
+		name->count = 1;
+		name->addr[0] = dead_addr(s);
+		break;
+	default:
+		name->addr[name->count++] = some_broker(s)->addr[0];
+		break;
+	}
+	if (name->count == 2 && td_addr_equal(&name->addr[0], &name->addr[1]))
+		name->count = 1;
+	if (name->count == 3 && td_addr_equal(&name->addr[0], &name->addr[2]))
+		name->count = 2;
+	sim_log(s, "name %u: %u answers", b, name->count);
+}
+
+static void jump(struct sim *s)
+{
+	static const int64_t spans[] = { TD_MS(300), TD_SECONDS(5), TD_SECONDS(40), TD_SECONDS(130),
+					 TD_SECONDS(3700) };
+	const int64_t us = sim_between(s, 0, spans[sim_below(s, 5)]);
+
+	if (sim_chance(s, 500)) {
+		struct sim_client *c = some_client(s);
+
+		sim_log(s, "the clock of client %u jumps by %.3f s", c->number, (double)us / 1e6);
+		c->clock_us += us;
+		c->wake_at = TD_NEVER;
+		if (c->running)
+			sim_client_settle(c);
+	} else {
+		struct sim_broker *b = some_broker(s);
+
+		sim_log(s, "the clock of broker %u jumps by %.3f s", b->number, (double)us / 1e6);
+		b->clock_us += us;
+		b->wake_at = TD_NEVER;
+		if (b->running)
+			sim_broker_settle(b);
+	}
+}
+
+static void unblock(struct sim *s, const struct sim_event *e)
+{
+	struct sim_broker *b = &s->brokers[e->node];
+
+	b->blocked = false;
+	if (b->running)
+		sim_broker_settle(b);
+}
+
+static void block(struct sim *s)
+{
+	struct sim_broker *b = some_broker(s);
+
+	sim_log(s, "broker %u cannot send", b->number);
+	b->blocked = true;
+	sim_at(s, sim_between(s, 0, TD_SECONDS(5)), unblock, 0)->node = b->number;
+}
+
+static void tell_client(struct sim *s)
+{
+	struct sim_client *c = some_client(s);
+	const uint32_t what = sim_below(s, 3);
+
+	if (!c->running || c->old_kind)
+		return;
+	sim_log(s, "client %u is told of change %u", c->number, what);
+	if (what == 0)
+		td_client_network_changed(c->machine, sim_client_now(c));
+	else if (what == 1)
+		td_client_path_changed(c->machine, sim_client_now(c));
+	else
+		td_client_lost(c->machine, sim_client_now(c));
+	sim_client_settle(c);
+}
+
+static void fault(struct sim *s)
+{
+	struct sim_broker *b = some_broker(s);
+	struct sim_client *c = some_client(s);
+
+	switch (sim_below(s, 16)) {
+	case 0:
+	case 1:
+		end_client(s, false);
+		break;
+	case 2:
+		end_client(s, true);
+		break;
+	case 3:
+		end_broker(s, false);
+		break;
+	case 4:
+		end_broker(s, true);
+		break;
+	case 5:
+	case 6:
+		if (b->running)
+			sim_broker_restart_worker(b, sim_chance(s, 500));
+		break;
+	case 7:
+	case 8:
+		sim_log(s, "the NAT of client %u forgets", c->number);
+		sim_rebind(c, sim_chance(s, 500));
+		break;
+	case 9:
+	case 10:
+		cut_link(s);
+		break;
+	case 11:
+		change_link(s);
+		break;
+	case 12:
+		change_name(s);
+		break;
+	case 13:
+		jump(s);
+		break;
+	case 14:
+		if (b->running && sim_chance(s, 500))
+			sim_broker_lose(b);
+		else
+			block(s);
+		break;
+	default:
+		tell_client(s);
+		break;
+	}
+}
+
+void plan_next_fault(struct sim *s, const struct sim_event *e)
+{
+	(void)e;
+	if (!s->trouble)
+		return;
+	fault(s);
+	sim_at(s, sim_between(s, 0, TD_SECONDS(16)), plan_next_fault, 0);
+}
