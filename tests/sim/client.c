@@ -359,6 +359,8 @@ void sim_client_start(struct sim_client *c)
 	if (sim_chance(s, 300) && !s->old_brokers) /* behind the same ports */
 		c->port = c->first_port;
 	c->config.seed = td_rng_next(&s->rng);
+	if (sim_chance(s, 100)) /* another configuration */
+		c->config.tunnel_id = 1 + sim_below(s, 3);
 	if (c->old_kind) {
 		old_client_start(&c->old, c->old_kind, &old_program, c, c->uuid,
 				 c->config.tunnel_id, s->broker_count, c->config.seed, now.us);

@@ -88,10 +88,20 @@ static void mend_link(struct sim *s, const struct sim_event *e)
 	link->up.cut = link->down.cut = false;
 }
 
+/* The broker that the client has a tunnel to, most often. */
+static uint32_t broker_of(struct sim *s, uint32_t client)
+{
+	const struct sim_view view = sim_client_view(&s->clients[client]);
+
+	return view.up && view.broker < s->broker_count && sim_chance(s, 750)
+		       ? view.broker
+		       : sim_below(s, s->broker_count);
+}
+
 static void cut_link(struct sim *s)
 {
 	const uint32_t client = sim_below(s, s->client_count);
-	const uint32_t broker = sim_below(s, s->broker_count), which = sim_below(s, 3);
+	const uint32_t broker = broker_of(s, client), which = sim_below(s, 3);
 	struct sim_event *e = sim_at(s, sim_between(s, 0, TD_SECONDS(150)), mend_link, 0);
 
 	sim_link(s, client, broker)->up.cut = which != 1;
@@ -104,10 +114,16 @@ static void cut_link(struct sim *s)
 static void change_link(struct sim *s)
 {
 	const uint32_t client = sim_below(s, s->client_count);
-	struct sim_link *link = sim_link(s, client, sim_below(s, s->broker_count));
+	struct sim_link *link = sim_link(s, client, broker_of(s, client));
+	struct sim_way way;
 
 	sim_log(s, "another way for client %u", client);
-	plan_draw_way(s, &link->up);
+	plan_draw_way(s, &way);
+	if (sim_chance(s, 500)) { /* the same, but a narrower or wider part in it */
+		link->up.mtu = link->down.mtu = way.mtu;
+		return;
+	}
+	link->up = way;
 	plan_draw_way(s, &link->down);
 }
 

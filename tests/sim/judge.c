@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 
+#include "core/client_machine.h"
 #include "core/engine_impl.h"
 #include "sim.h"
 
@@ -31,6 +32,14 @@ static uint16_t least(uint16_t a, uint16_t b)
 	return a < b ? a : b;
 }
 
+/* A search that found nothing at all is repeated after 30 s to 10 minutes, each time later. */
+static bool still_searches(const struct sim_client *c, const struct sim_broker *b,
+			   const struct td_flow *flow)
+{
+	return c->machine->pmtu.state == TD_PMTU_UNKNOWN ||
+	       td_session_by_flow(b->engine, flow)->pmtu.state == TD_PMTU_UNKNOWN;
+}
+
 /* Both have the same MTU, and it passes. Deployed peers measure rarely, and not all of them. */
 static bool mtus_agree(const struct sim *s, const struct sim_client *c, const struct sim_view *mine,
 		       const struct sim_view *theirs)
@@ -42,7 +51,7 @@ static bool mtus_agree(const struct sim *s, const struct sim_client *c, const st
 
 	if (b->config.fixed_mtu != 0)
 		return true; /* each to its own: the operator knows best */
-	if (b->old_model || c->old_kind)
+	if (b->old_model || c->old_kind || still_searches(c, b, &mine->flow))
 		return true;
 	if (mine->mtu != theirs->mtu || (mine->mtu > fits && mine->mtu > 1280))
 		return false;

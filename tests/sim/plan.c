@@ -16,7 +16,7 @@
 #include "plan.h"
 
 #define TROUBLE_US TD_SECONDS(240)
-#define LIVE_US    TD_SECONDS(180) /* from the healing to a tunnel for everybody */
+#define LIVE_US    TD_SECONDS(150) /* from the healing to a tunnel for everybody */
 #define KEEP_US    TD_SECONDS(120) /* … which then stays */
 #define STOP_US    TD_SECONDS(60)
 
@@ -52,7 +52,9 @@ static void draw_broker(struct sim *s, struct sim_broker *b)
 {
 	struct td_engine_config *config = &b->config;
 
-	config->max_tunnels = s->client_count + sim_below(s, 2 * s->client_count) + 1;
+	config->max_tunnels = s->client_count + 1; /* a slot is soon used again */
+	if (sim_chance(s, 600))
+		config->max_tunnels += sim_below(s, 2 * s->client_count);
 	config->hooks = sim_chance(s, 700) ? PLAN_HOOKS : sim_below(s, 1u << TD_HOOK_COUNT);
 	config->fixed_mtu = sim_chance(s, 150) ? 1364 : 0;
 	config->max_mtu = sim_chance(s, 200) ? 1474 : 1446;
