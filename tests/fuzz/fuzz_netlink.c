@@ -60,10 +60,15 @@ void td_kernel_gone(struct td_kernel *k, unsigned ifindex, bool moved)
 	(void)moved;
 }
 
-void td_kernel_sweep(struct td_kernel *k, bool links)
+void td_kernel_missed(struct td_kernel *k)
 {
 	(void)k;
-	(void)links;
+	fail();
+}
+
+void td_kernel_tick(struct td_kernel *k)
+{
+	(void)k;
 	fail();
 }
 
