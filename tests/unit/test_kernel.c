@@ -15,7 +15,8 @@ static const struct td_handle one = { .index = 0, .generation = 7 };
 static struct {
 	int open_error, tunnel_error, session_error, delete_error;
 	bool session_despite_error, id_is_taken;
-	unsigned tunnels, sessions, deletions; /* calls */
+	unsigned tunnels, sessions; /* calls */
+	_Atomic unsigned deletions; /* … which are looked at while the thread makes them */
 	int fd;
 	uint32_t deleted_id;
 	pthread_mutex_t gate; /* who holds it keeps the kernel from making tunnels */
