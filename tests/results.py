@@ -3,8 +3,8 @@
 """Counts what check.sh ran: results.py OUTCOMES ALLOWED_SKIPS
 
 OUTCOMES has lines "name TAB kind TAB exit status". Kind "check" counts as one; otherwise it is a
-JUnit file, or a directory of such files, whose test cases count. Prints each failure and each skip, then the one line that
-programs read. A skip that the list of allowed ones does not name is a failure.
+JUnit file, or a directory of such files, whose test cases count. Prints each failure and each skip,
+then the one line that programs read. A skip that the list of allowed ones does not name is a failure.
 """
 
 import os
@@ -21,7 +21,9 @@ def documents(path):
 def cases(name, path):
     """Yields (test id, outcome, text) of each case in a JUnit file or a directory of them."""
     for case in (case for document in documents(path) for case in document.iter("testcase")):
-        parts = [name, case.get("classname", "").replace("tests.net.", ""), case.get("name", "")]
+        # Of several suites, Meson puts "project:suite / " before the name.
+        short = case.get("name", "").rpartition(" / ")[2]
+        parts = [name, case.get("classname", "").replace("tests.net.", ""), short]
         test = "/".join(part for part in parts if part)
         outcome, text = "passed", ""
         for child in case:
