@@ -26,7 +26,10 @@ void td_netlink_close(struct td_netlink *netlink);
  */
 int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse,
 			void *ctx) __attribute__((warn_unused_result));
-/* mnl_cb_run() for any port, but whatever the lengths of messages claim, it ends. */
+/*
+ * mnl_cb_run() for any port, but whatever the lengths of messages claim, it ends. libmnl may read up
+ * to the next multiple of 4 bytes, so answer has as many.
+ */
 int td_netlink_parse(const void *answer, size_t size, uint32_t sequence, mnl_cb_t parse, void *ctx)
 	__attribute__((warn_unused_result));
 

@@ -117,13 +117,13 @@ static int ask_rtnl(uint8_t what)
 
 static void notify(void)
 {
-	alignas(struct nlmsghdr) uint8_t answer[TD_NETLINK_ANSWER];
+	alignas(struct nlmsghdr) uint8_t answer[TD_NETLINK_ANSWER] = { 0 };
 	const ssize_t size = __wrap_mnl_socket_recvfrom(NULL, answer, sizeof(answer));
 	uint8_t *exact;
 
 	if (size < 0)
 		return;
-	exact = fuzz_copy(answer, (size_t)size);
+	exact = fuzz_copy(answer, MNL_ALIGN((size_t)size));
 	(void)!td_netlink_parse(exact, (size_t)size, 0, parse, NULL);
 	free(exact);
 }
