@@ -5,9 +5,11 @@
  * removes all of it first: HTB cannot be changed in place, and a half-made one never stays.
  */
 #include <errno.h>
+#include <linux/if_bridge.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "sys/rtnl.h"
@@ -49,6 +51,46 @@ struct nlmsghdr *td_rtnl_build_mtu(void *buf, const char *ifname, uint32_t mtu)
 struct nlmsghdr *td_rtnl_build_up(void *buf, const char *ifname)
 {
 	return begin_link(buf, ifname, IFF_UP);
+}
+
+static struct nlmsghdr *begin_index(void *buf, uint16_t type, unsigned char family,
+				    unsigned ifindex)
+{
+	struct nlmsghdr *nlh = begin(buf, type, 0);
+	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
+
+	link->ifi_family = family;
+	link->ifi_index = (int)ifindex;
+	return nlh;
+}
+
+struct nlmsghdr *td_rtnl_build_state(void *buf, unsigned ifindex, bool up)
+{
+	struct nlmsghdr *nlh = begin_index(buf, RTM_NEWLINK, AF_UNSPEC, ifindex);
+	struct ifinfomsg *link = mnl_nlmsg_get_payload(nlh);
+
+	link->ifi_flags = up ? IFF_UP : 0;
+	link->ifi_change = IFF_UP;
+	return nlh;
+}
+
+struct nlmsghdr *td_rtnl_build_master(void *buf, unsigned ifindex, unsigned master)
+{
+	struct nlmsghdr *nlh = begin_index(buf, RTM_NEWLINK, AF_UNSPEC, ifindex);
+
+	mnl_attr_put_u32(nlh, IFLA_MASTER, master);
+	return nlh;
+}
+
+struct nlmsghdr *td_rtnl_build_isolate(void *buf, unsigned ifindex)
+{
+	struct nlmsghdr *nlh = begin_index(buf, RTM_SETLINK, AF_BRIDGE, ifindex);
+	/* With the flag: older kernels take a port's settings for a bare state otherwise. */
+	struct nlattr *port = mnl_attr_nest_start(nlh, NLA_F_NESTED | IFLA_PROTINFO);
+
+	mnl_attr_put_u8(nlh, IFLA_BRPORT_ISOLATED, 1);
+	mnl_attr_nest_end(nlh, port);
+	return nlh;
 }
 
 static struct nlmsghdr *begin_tc(void *buf, uint16_t type, uint16_t flags, int ifindex,
@@ -163,12 +205,96 @@ int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname)
 int td_rtnl_delete(struct td_rtnl *rtnl, unsigned ifindex)
 {
 	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
-	struct nlmsghdr *nlh = begin(buf, RTM_DELLINK, 0);
-	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
 
-	link->ifi_family = AF_UNSPEC;
-	link->ifi_index = (int)ifindex;
-	return transact(rtnl, nlh);
+	return transact(rtnl, begin_index(buf, RTM_DELLINK, AF_UNSPEC, ifindex));
+}
+
+int td_rtnl_set_state(struct td_rtnl *rtnl, unsigned ifindex, bool up)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+
+	return transact(rtnl, td_rtnl_build_state(buf, ifindex, up));
+}
+
+int td_rtnl_set_master(struct td_rtnl *rtnl, unsigned ifindex, unsigned master)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+
+	return transact(rtnl, td_rtnl_build_master(buf, ifindex, master));
+}
+
+int td_rtnl_isolate(struct td_rtnl *rtnl, unsigned ifindex)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+
+	return transact(rtnl, td_rtnl_build_isolate(buf, ifindex));
+}
+
+static int read_kind(const struct nlattr *attr, void *data)
+{
+	static const char bridge[] = "bridge";
+	struct td_rtnl_link *link = data;
+
+	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND)
+		link->is_bridge = mnl_attr_get_payload_len(attr) == sizeof(bridge) &&
+				  memcmp(mnl_attr_get_payload(attr), bridge, sizeof(bridge)) == 0;
+	return MNL_CB_OK;
+}
+
+static int read_attribute(const struct nlattr *attr, void *data)
+{
+	struct td_rtnl_link *link = data;
+
+	switch (mnl_attr_get_type(attr)) {
+	case IFLA_IFNAME:
+		if (mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) < 0 ||
+		    mnl_attr_get_payload_len(attr) > sizeof(link->ifname))
+			return MNL_CB_ERROR;
+		memcpy(link->ifname, mnl_attr_get_str(attr), mnl_attr_get_payload_len(attr));
+		break;
+	case IFLA_MTU:
+		if (mnl_attr_validate(attr, MNL_TYPE_U32) < 0)
+			return MNL_CB_ERROR;
+		link->mtu = mnl_attr_get_u32(attr);
+		break;
+	case IFLA_MASTER:
+		if (mnl_attr_validate(attr, MNL_TYPE_U32) < 0)
+			return MNL_CB_ERROR;
+		link->master = mnl_attr_get_u32(attr);
+		break;
+	case IFLA_LINKINFO:
+		return mnl_attr_parse_nested(attr, read_kind, link);
+	default:
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+static int read_link(const struct nlmsghdr *nlh, void *data)
+{
+	const struct ifinfomsg *header = NLMSG_DATA(nlh);
+	struct td_rtnl_link *link = data;
+
+	if (nlh->nlmsg_type != RTM_NEWLINK || NLMSG_PAYLOAD(nlh, 0) < sizeof(*header))
+		return MNL_CB_OK;
+	link->ifindex = (unsigned)header->ifi_index;
+	link->is_up = (header->ifi_flags & IFF_UP) != 0;
+	return mnl_attr_parse(nlh, sizeof(*header), read_attribute, link);
+}
+
+int td_rtnl_get_link(struct td_rtnl *rtnl, unsigned ifindex, const char *ifname,
+		     struct td_rtnl_link *link)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+	struct nlmsghdr *nlh = begin_index(buf, RTM_GETLINK, AF_UNSPEC, ifindex);
+	int err;
+
+	if (ifindex == 0)
+		mnl_attr_put_strz(nlh, IFLA_IFNAME, ifname);
+	mnl_attr_put_u32(nlh, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+	memset(link, 0, sizeof(*link));
+	err = td_netlink_transact(&rtnl->netlink, nlh, read_link, link);
+	return err == 0 && link->ifindex == 0 ? -EPROTO : err;
 }
 
 /* ENOENT: there is none of ours, only the device's default. */

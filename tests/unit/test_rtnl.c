@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include <libmnl/libmnl.h>
+#include <linux/if_bridge.h>
 #include <linux/if_tun.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
@@ -80,6 +81,42 @@ static void test_build_up(void **state)
 	assert_int_equal(link->ifi_change, IFF_UP);
 	assert_string_equal(mnl_attr_get_str(find(nlh, sizeof(*link), IFLA_IFNAME)),
 			    "fifteen-letters");
+}
+
+static const struct ifinfomsg *assert_link(const struct nlmsghdr *nlh, uint16_t type,
+					   unsigned char family)
+{
+	const struct ifinfomsg *link = mnl_nlmsg_get_payload(nlh);
+
+	assert_header(nlh, type, 0);
+	assert_int_equal(link->ifi_family, family);
+	assert_int_equal(link->ifi_index, 42);
+	return link;
+}
+
+static void test_build_port(void **state)
+{
+	const struct nlmsghdr *nlh = td_rtnl_build_state(buf, 42, true);
+	const struct ifinfomsg *link = assert_link(nlh, RTM_NEWLINK, AF_UNSPEC);
+	const struct nlattr *port;
+
+	(void)state;
+	assert_int_equal(link->ifi_flags, IFF_UP);
+	assert_int_equal(link->ifi_change, IFF_UP);
+	link = assert_link(td_rtnl_build_state(buf, 42, false), RTM_NEWLINK, AF_UNSPEC);
+	assert_int_equal(link->ifi_flags, 0);
+	assert_int_equal(link->ifi_change, IFF_UP);
+
+	nlh = td_rtnl_build_master(buf, 42, 7);
+	link = assert_link(nlh, RTM_NEWLINK, AF_UNSPEC);
+	assert_int_equal(link->ifi_change, 0);
+	assert_int_equal(mnl_attr_get_u32(find(nlh, sizeof(*link), IFLA_MASTER)), 7);
+
+	nlh = td_rtnl_build_isolate(buf, 42);
+	link = assert_link(nlh, RTM_SETLINK, AF_BRIDGE);
+	port = find(nlh, sizeof(*link), IFLA_PROTINFO);
+	assert_true(port->nla_type & NLA_F_NESTED);
+	assert_int_equal(mnl_attr_get_u8(find_nested(port, IFLA_BRPORT_ISOLATED)), 1);
 }
 
 static void assert_tc(const struct nlmsghdr *nlh, uint32_t parent, uint32_t handle)
@@ -204,6 +241,39 @@ static void test_link(void **state)
 	close(tap);
 }
 
+static void test_get_link(void **state)
+{
+	int tap = make_tap("tdu2");
+	const unsigned ifindex = if_nametoindex("tdu2");
+	struct td_rtnl_link link;
+	struct td_rtnl rtnl;
+
+	(void)state;
+	assert_int_equal(td_rtnl_open(&rtnl), 0);
+	assert_int_equal(td_rtnl_set_mtu(&rtnl, "tdu2", 1330), 0);
+	assert_int_equal(td_rtnl_get_link(&rtnl, 0, "tdu2", &link), 0);
+	assert_int_equal(link.ifindex, ifindex);
+	assert_int_equal(link.mtu, 1330);
+	assert_int_equal(link.master, 0);
+	assert_string_equal(link.ifname, "tdu2");
+	assert_false(link.is_up || link.is_bridge);
+	assert_int_equal(td_rtnl_set_state(&rtnl, ifindex, true), 0);
+	assert_int_equal(td_rtnl_get_link(&rtnl, ifindex, NULL, &link), 0);
+	assert_true(link.is_up);
+	assert_int_equal(td_rtnl_set_state(&rtnl, ifindex, false), 0);
+	assert_int_equal(td_rtnl_get_link(&rtnl, ifindex, NULL, &link), 0);
+	assert_false(link.is_up);
+
+	assert_int_equal(td_rtnl_get_link(&rtnl, 0, "tdu9", &link), -ENODEV);
+	assert_int_equal(td_rtnl_get_link(&rtnl, 999999, NULL, &link), -ENODEV);
+	assert_int_equal(td_rtnl_set_state(&rtnl, 999999, true), -ENODEV);
+	assert_int_equal(td_rtnl_set_master(&rtnl, 999999, 0), -ENODEV);
+	assert_int_equal(td_rtnl_isolate(&rtnl, 999999), -ENODEV);
+	assert_int_equal(td_rtnl_isolate(&rtnl, ifindex), -EOPNOTSUPP); /* in no bridge */
+	td_rtnl_close(&rtnl);
+	close(tap);
+}
+
 struct shaping {
 	int ifindex;
 	unsigned htb, leaves, classes;
@@ -323,6 +393,7 @@ int main(void)
 		cmocka_unit_test(test_build_mtu),    cmocka_unit_test(test_build_up),
 		cmocka_unit_test(test_build_htb),    cmocka_unit_test(test_build_class),
 		cmocka_unit_test(test_link),         cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_build_port),   cmocka_unit_test(test_get_link),
 		cmocka_unit_test(test_stale_answer),
 	};
 
