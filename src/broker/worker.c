@@ -426,13 +426,15 @@ static int open_engine(struct worker *w)
 
 static int open_path(struct worker *w)
 {
+	const bool bridging = td_bridging_any(&w->options->bridging);
 	const struct td_datapath_setup setup = {
 		.loop = &w->loop,
 		.host = { on_control, on_done, on_lost, on_writable, w },
 		.max_tunnels = w->options->max_tunnels,
 		.jobs = w->jobs,
 		/* A hook does it otherwise: field scripts bridge the interface first. */
-		.link_up = w->options->hooks[TD_HOOK_UP][0] == '\0',
+		.link_up = bridging || w->options->hooks[TD_HOOK_UP][0] == '\0',
+		.bridging = bridging ? &w->options->bridging : NULL,
 	};
 	struct td_listeners *listeners = w->setup->listeners;
 	char why[256];

@@ -21,6 +21,7 @@
 
 #include "base/build.h"
 #include "core/l2tp.h"
+#include "datapath/bridge.h"
 #include "datapath/datapath.h"
 #include "sys/rtnl.h"
 
@@ -85,6 +86,8 @@ struct td_datapath {
 	unsigned full;
 	struct td_datagram datagrams[TD_PORT_BATCH];
 	uint8_t bytes[TD_PORT_BATCH][TD_L2TP_HEADER + TD_FRAME_MAX];
+
+	struct td_bridges bridges; /* of the tasks, in the broker */
 };
 
 /* --- backend.c --- */

@@ -24,6 +24,7 @@
 
 #include "base/addr.h"
 #include "core/session_info.h"
+#include "datapath/bridge.h"
 #include "sys/jobs.h"
 #include "sys/loop.h"
 #include "sys/udp.h"
@@ -45,6 +46,8 @@ struct td_datapath_setup {
 	uint32_t max_tunnels; /* handles have an index below this */
 	struct td_jobs *jobs; /* NULL: the loop waits for the kernel */
 	bool link_up;         /* create() sets the interface up as well */
+	/* Broker: the bridges that interfaces join; stays the caller's until close(). NULL: none. */
+	const struct td_bridging *bridging;
 };
 
 struct td_tunnel_stats {
