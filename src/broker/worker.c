@@ -113,7 +113,7 @@ static void log_rate(const struct td_session_info *session, uint32_t rate_kbps, 
 	if (err != 0)
 		td_log(TD_LOG_WARNING, "cannot limit %s to %u kbit/s: %s%s", session->ifname,
 		       rate_kbps, strerror(-err),
-		       err == -ENOENT ? "; does the kernel have sch_htb and sch_fq_codel?" : "");
+		       err == -ENOENT ? "; does the kernel have sch_tbf?" : "");
 	else
 		td_log(TD_LOG_INFO, "tunnel %u: limited to %u kbit/s at the client's request",
 		       session->tunnel_id, rate_kbps);

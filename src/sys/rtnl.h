@@ -44,8 +44,9 @@ int td_rtnl_set_master(struct td_rtnl *rtnl, unsigned ifindex, unsigned master)
 /* A bridge's port exchanges nothing with others of this kind, until it leaves the bridge. */
 int td_rtnl_isolate(struct td_rtnl *rtnl, unsigned ifindex) __attribute__((warn_unused_result));
 /*
- * HTB with one class of that rate and, where the kernel has it, fq_codel in it on the interface's
- * egress; 0: removes it. Either may be repeated. -ENOENT: the kernel has no HTB.
+ * A token bucket of that rate and, where the kernel has it, fq_codel in it on the interface's egress,
+ * in place of what was there; 0: removes it. What counts are Ethernet frames without their checksum.
+ * Either may be repeated, and a change loses no packet that waits. -ENOENT: the kernel has no TBF.
  */
 int td_rtnl_set_rate(struct td_rtnl *rtnl, const char *ifname, uint32_t rate_kbps)
 	__attribute__((warn_unused_result));
@@ -76,8 +77,7 @@ struct nlmsghdr *td_rtnl_build_state(void *buf, unsigned ifindex, bool up);
 struct nlmsghdr *td_rtnl_build_master(void *buf, unsigned ifindex, unsigned master);
 struct nlmsghdr *td_rtnl_build_isolate(void *buf, unsigned ifindex);
 struct nlmsghdr *td_rtnl_build_unshape(void *buf, int ifindex);
-struct nlmsghdr *td_rtnl_build_htb(void *buf, int ifindex);
-struct nlmsghdr *td_rtnl_build_class(void *buf, int ifindex, uint32_t rate_kbps);
+struct nlmsghdr *td_rtnl_build_rate(void *buf, int ifindex, uint32_t rate_kbps);
 struct nlmsghdr *td_rtnl_build_leaf(void *buf, int ifindex);
 
 #endif

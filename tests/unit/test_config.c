@@ -434,7 +434,7 @@ static void check_manual(const char *page, const struct td_key *key)
 	at = strstr(page, section);
 	if (!at)
 		fail_msg("the manual page lacks [%s]", key->section);
-	end = strstr(at + 1, "\n.Sh ");
+	end = at ? strstr(at + 1, "\n.Sh ") : NULL;
 	snprintf(item, sizeof(item), "\n.It Cm %s\n", key->name);
 	at = strstr(at, item);
 	if (!at || (end && at > end))
