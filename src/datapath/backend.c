@@ -71,7 +71,7 @@ int td_backend_take(struct td_datapath *dp, struct td_handle handle,
 		return -EINVAL;
 	memset(t, 0, dp->tunnel_size);
 	t->handle = handle;
-	t->info = *info;
+	t->info = td_tunnel_info_of(info);
 	t->task.dp = dp;
 	t->task.fd = -1;
 	*tunnel = t;
@@ -138,7 +138,7 @@ void td_backend_recall(struct td_datapath *dp)
 	}
 }
 
-int td_backend_prepare(struct td_task *task, const struct td_session_info *info)
+int td_backend_prepare(struct td_task *task, const struct td_tunnel_info *info)
 {
 	int err = td_rtnl_set_mtu(&task->dp->rtnl, info->ifname, info->mtu);
 

@@ -23,6 +23,7 @@
 #include "core/l2tp.h"
 #include "datapath/bridge.h"
 #include "datapath/datapath.h"
+#include "datapath/tunnel_info.h"
 #include "sys/rtnl.h"
 
 #define TD_FRAME_MAX  (TD_MTU_MAX + TD_ETH_HEADER + 8) /* with two VLAN tags */
@@ -48,11 +49,11 @@ struct td_task {
 };
 
 struct td_tunnel {
-	struct td_handle handle;     /* none: the place is free */
-	struct td_session_info info; /* as it was made */
-	struct td_port *port;        /* NULL: that socket is closed */
-	unsigned ifindex;            /* 0: gone, or out of sight in another namespace */
-	bool pending;                /* an operation, of this sequence */
+	struct td_handle handle;    /* none: the place is free */
+	struct td_tunnel_info info; /* as it was made */
+	struct td_port *port;       /* NULL: that socket is closed */
+	unsigned ifindex;           /* 0: gone, or out of sight in another namespace */
+	bool pending;               /* an operation, of this sequence */
 	uint32_t sequence;
 	bool busy; /* with task */
 	void (*then)(struct td_tunnel *t);
@@ -130,7 +131,7 @@ static inline void td_backend_run(struct td_tunnel *t, enum td_lane lane,
 /* In run(): the tunnel of that job. */
 struct td_tunnel *td_backend_tunnel(struct td_job *job);
 /* In run(): what a new interface gets and tells. 0 or -errno. */
-int td_backend_prepare(struct td_task *task, const struct td_session_info *info)
+int td_backend_prepare(struct td_task *task, const struct td_tunnel_info *info)
 	__attribute__((warn_unused_result));
 /* Takes all tasks back, for close(). Those that had not run yet leave the tunnel busy. */
 void td_backend_recall(struct td_datapath *dp);

@@ -13,7 +13,7 @@
  * nobody whose packets it could take, and it works without any interface being up. */
 static int try_tunnel(struct td_l2tp *l2tp, int fd)
 {
-	struct td_session_info info = { .session_id = 1, .peer_session_id = 1 };
+	struct td_tunnel_info info = { .session_id = 1, .peer_session_id = 1 };
 	int err;
 
 	for (int i = 0; i < TRIES; i++) {
