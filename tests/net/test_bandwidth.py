@@ -25,9 +25,10 @@ MTU = 1400
 HEADERS = 20 + 32  # of IPv4 and TCP with timestamps
 FRAME = MTU + 14
 TOLERANCE = 0.05
-WINDOW_S, WINDOWS = 4, 6
-RATES = [1000, 5000] if DATAPATH == "kernel" else [1000, 5000, 20000]  # kbit/s
-FAST = 3000  # more than that without a limit, even in emulation
+WINDOW_S, WINDOWS = 4, int(6 * SLOW)
+# In kbit/s. An emulated machine with other tests on it cannot always carry 2000.
+RATES = [250, 1000] if DATAPATH == "kernel" else [1000, 5000, 20000]
+FAST = 1300  # without a limit it is more
 
 
 class Stream:
@@ -167,7 +168,7 @@ def test_limit(world, kernel_log, asked):
     assert_rate(asked, down, here, "tunnel")
     down.close()
     up = stream(world, here, there, "tunnel", "10.1.1.1")
-    wait_until(lambda: rates(up, there, name, 1)[1] > FAST, 10, "no limit the other way")
+    wait_until(lambda: rates(up, there, name, 1)[1] > FAST, 30, "no limit the other way")
     assert kernel_log() == []
 
 
@@ -179,9 +180,9 @@ def test_limit_of_what_is_forwarded(world, kernel_log):
     world.link(there, "uplink", uplink, "lan", mtu=MTU)
     there.ip("link set uplink master br0")
     uplink.ip("address add 10.1.1.3/24 dev lan")
-    _, name = connect(world, there, here, 2000, bridges={"bridge": {"interface": "br0"}})
-    wait_limit(there, name, 2000)
-    assert_rate(2000, stream(world, uplink, here, "lan", "10.1.1.2"), here, "tunnel")
+    _, name = connect(world, there, here, 1000, bridges={"bridge": {"interface": "br0"}})
+    wait_limit(there, name, 1000)
+    assert_rate(1000, stream(world, uplink, here, "lan", "10.1.1.2"), here, "tunnel")
     assert kernel_log() == []
 
 
@@ -192,13 +193,13 @@ def test_changed_and_removed_under_load(world, kernel_log):
     wait_limit(there, name, 1000)
     down = stream(world, there, here, name, "10.1.1.2")
     wait_until(lambda: down.delivered > 50000, 10, "the stream flows")
-    for number, asked in enumerate((500, 2000), 100):
+    for number, asked in enumerate((400, 800), 100):
         ask_limit(here, broker, asked, number)
         wait_limit(there, name, asked)
         assert_rate(asked, down, here, "tunnel")
     ask_limit(here, broker, 0, 102)
     wait_limit(there, name, 0)
-    wait_until(lambda: rates(down, here, "tunnel", 1)[1] > FAST, 20, "more without a limit")
+    wait_until(lambda: rates(down, here, "tunnel", 1)[1] > FAST, 30, "more without a limit")
     assert kernel_log() == []
 
 
