@@ -121,20 +121,19 @@ def drain(sock, frames, arrived):
         return len(arrived)
 
 
-def test_limit_is_htb_with_fq_codel(world):
+def test_limit_is_tbf_with_fq_codel(world):
     there, here = world.pair()
     broker = world.broker(there)
     world.client(here, "-L", "2048").wait_up()
     (name,) = broker.wait_tunnels(1)
 
     def shaped():
-        classes = there.run("tc", "class", "show", "dev", name).stdout
-        leaves = there.run("tc", "qdisc", "show", "dev", name).stdout
-        return re.search(r"htb 1:1 .*rate 2048Kbit", classes) and re.search(
-            r"fq_codel \S+ parent 1:1 ", leaves
+        shown = there.run("tc", "qdisc", "show", "dev", name).stdout
+        return re.search(r"tbf 1: root .*rate 2048Kbit", shown) and re.search(
+            r"fq_codel 2: parent 1:1 ", shown
         )
 
-    wait_until(shaped, 10, "class and leaf")
+    wait_until(shaped, 10, "bucket and leaf")
 
 
 # --- others that use L2TP, or the names ---
