@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The interfaces of a host by rtnetlink: what tests poll, without a process for each look."""
+"""The interfaces of a host by system calls: what tests poll, without a process for each look."""
 
+import fcntl
 import socket
 import struct
 from collections import namedtuple
@@ -12,6 +13,8 @@ NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
 NLMSG_DONE = 3
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 4, 18, 1
 IFF_UP = 1
+SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
+IFREQ = struct.Struct("=16sH14x8x")
 HEADER, IFINFO, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BxHiII"), struct.Struct("=HH")
 
 
@@ -51,3 +54,11 @@ def dump():
                 name, link = parse(data[HEADER.size : size])
                 found[name] = link
                 data = data[(size + 3) & ~3 :]
+
+
+def set_up(ifname):
+    """In this thread's network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = fcntl.ioctl(sock, SIOCGIFFLAGS, IFREQ.pack(ifname.encode(), 0))
+        flags = IFREQ.unpack(request)[1] | IFF_UP
+        fcntl.ioctl(sock, SIOCSIFFLAGS, IFREQ.pack(ifname.encode(), flags))
