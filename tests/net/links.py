@@ -11,6 +11,9 @@ Link = namedtuple("Link", "index mtu up kind")
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
 NLMSG_DONE = 3
+RTMGRP_LINK = 1
+SO_RCVBUFFORCE = 33
+WATCH_BYTES = 1 << 24  # a few hundred interfaces that come and go
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 4, 18, 1
 IFF_UP = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
@@ -25,6 +28,14 @@ def attributes(data):
         found[kind & 0x3FFF] = data[ATTRIBUTE.size : size]
         data = data[(size + 3) & ~3 :]
     return found
+
+
+def messages(data):
+    """(type, body) of the netlink messages in a datagram."""
+    while data:
+        size, kind = HEADER.unpack_from(data)[:2]
+        yield kind, data[HEADER.size : size]
+        data = data[(size + 3) & ~3 :]
 
 
 def parse(message):
@@ -45,15 +56,36 @@ def dump():
         flags = NLM_F_REQUEST | NLM_F_DUMP
         sock.send(HEADER.pack(HEADER.size + len(body), RTM_GETLINK, flags, 1, 0) + body)
         while True:
-            data = sock.recv(1 << 17)
-            while data:
-                size, kind = HEADER.unpack_from(data)[:2]
+            for kind, body in messages(sock.recv(1 << 17)):
                 if kind == NLMSG_DONE:
                     return found
                 assert kind == RTM_NEWLINK, f"rtnetlink answers with a message of type {kind}"
-                name, link = parse(data[HEADER.size : size])
+                name, link = parse(body)
                 found[name] = link
-                data = data[(size + 3) & ~3 :]
+
+
+class Watch:
+    """Of all interfaces that are made in this thread's network namespace from now on."""
+
+    def __init__(self):
+        self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, WATCH_BYTES)
+        self.sock.bind((0, RTMGRP_LINK))
+        self.sock.setblocking(False)
+
+    def made(self):
+        """(name, Link) of each message about one; a test that cannot be told all fails."""
+        try:
+            while True:
+                for kind, body in messages(self.sock.recv(1 << 17)):
+                    # Bridges tell of their ports in messages of their own.
+                    if kind == RTM_NEWLINK and body[0] == socket.AF_UNSPEC:
+                        yield parse(body)
+        except BlockingIOError:
+            return
+
+    def close(self):
+        self.sock.close()
 
 
 def set_up(ifname):
