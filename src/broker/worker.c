@@ -45,7 +45,7 @@ struct worker {
 	struct td_engine *engine;
 	const struct td_datapath_ops *ops;
 	struct td_datapath *path;
-	struct td_jobs *jobs;
+	struct td_jobs *jobs, *count_jobs;
 	struct td_watch ipc;
 
 	struct td_ipc_message message; /* waits when message_waits */
@@ -80,6 +80,8 @@ static const char *end_text(enum td_end end)
 		return "the data path could not make it";
 	case TD_END_LOST:
 		return "its interface was deleted by another hand";
+	case TD_END_DATA:
+		return "data did not get through";
 	case TD_END_SHUTDOWN:
 		return "the broker stops";
 	}
@@ -103,6 +105,13 @@ static void log_down(const struct td_action *action)
 	if (action->end == TD_END_FAILED)
 		td_log(TD_LOG_WARNING, "tunnel %u of %s failed: cannot make interface %s: %s",
 		       session->tunnel_id, session->uuid, session->ifname, strerror(-action->err));
+	else if (action->end == TD_END_DATA)
+		td_log(TD_LOG_WARNING,
+		       "tunnel %u down: %s, data did not get through: sent %u, the client got %u; "
+		       "the client sent %u, got %u",
+		       session->tunnel_id, session->uuid, action->counts.sent,
+		       action->counts.peer_received, action->counts.peer_sent,
+		       action->counts.received);
 	else
 		td_log(TD_LOG_INFO, "tunnel %u down: %s, %s", session->tunnel_id, session->uuid,
 		       end_text(action->end));
@@ -243,6 +252,9 @@ static void perform(struct worker *w, const struct td_action *action)
 	case TD_ACTION_FREED:
 		post_forget(w, action->handle);
 		break;
+	case TD_ACTION_COUNT:
+		w->ops->count(w->path);
+		break;
 	}
 }
 
@@ -284,6 +296,14 @@ static void on_done(void *ctx, struct td_handle handle, uint32_t sequence, int e
 		log_rate(session, slot->rate_kbps, err);
 	}
 	td_engine_result(w->engine, handle, sequence, err, w->loop.now);
+}
+
+static void on_counted(void *ctx, struct td_handle handle, const struct td_link_stats *stats)
+{
+	struct worker *w = ctx;
+
+	td_engine_counted(w->engine, handle, (uint32_t)stats->tx_packets,
+			  (uint32_t)stats->rx_packets, w->loop.now);
 }
 
 static void on_lost(void *ctx, struct td_handle handle)
@@ -413,6 +433,7 @@ static int open_engine(struct worker *w)
 		return -ENOMEM;
 	}
 	td_config_engine(w->options, &config);
+	config.shared_session_id = w->ops->shares_session_id(w->path);
 	if (td_entropy_get(config.cookie_key, sizeof(config.cookie_key)) != 0 ||
 	    td_entropy_get(config.index_key, sizeof(config.index_key)) != 0 ||
 	    td_entropy_get(&config.seed, sizeof(config.seed)) != 0) {
@@ -428,9 +449,10 @@ static int open_path(struct worker *w)
 {
 	const struct td_datapath_setup setup = {
 		.loop = &w->loop,
-		.host = { on_control, on_done, on_lost, on_writable, w },
+		.host = { on_control, on_done, on_counted, on_lost, on_writable, w },
 		.max_tunnels = w->options->max_tunnels,
 		.jobs = w->jobs,
+		.count_jobs = w->count_jobs,
 		/* A hook does it otherwise: field scripts bridge the interface first. */
 		.link_up = w->options->hooks[TD_HOOK_UP][0] == '\0',
 	};
@@ -496,15 +518,16 @@ static int open_all(struct worker *w)
 	w->loop.now = td_now();
 	if (err == 0) {
 		w->jobs = td_jobs_new(&w->loop);
-		err = w->jobs ? 0 : -ENOMEM;
+		w->count_jobs = td_jobs_new(&w->loop);
+		err = w->jobs && w->count_jobs ? 0 : -ENOMEM;
 	}
 	if (err != 0) {
 		td_log(TD_LOG_ERROR, "cannot make an event loop: %s", strerror(-err));
 		return err;
 	}
-	err = open_engine(w);
+	err = open_path(w);
 	if (err == 0)
-		err = open_path(w);
+		err = open_engine(w);
 	if (err == 0)
 		err = td_loop_add(&w->loop, &w->ipc, EPOLLIN);
 	return err;
@@ -526,6 +549,8 @@ static int confine(const struct worker *w)
 
 	if (err == 0)
 		err = td_jobs_run(w->jobs, "td-kernel");
+	if (err == 0)
+		err = td_jobs_run(w->count_jobs, "td-stats");
 	if (err == 0)
 		err = td_sandbox_enter();
 	if (err != 0)
@@ -574,6 +599,7 @@ int td_worker_run(const struct td_worker_setup *setup)
 	if (w->stopping)
 		log_counters(w);
 	w->ops->close(w->path);
+	td_jobs_free(w->count_jobs);
 	td_jobs_free(w->jobs);
 	return err == 0 && !w->broken ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -21,6 +21,7 @@ int td_backend_new(struct td_datapath **result, const struct td_datapath_setup *
 	dp->host = setup->host;
 	dp->max_tunnels = setup->max_tunnels;
 	dp->jobs = setup->jobs;
+	dp->count_jobs = setup->count_jobs;
 	dp->link_up = setup->link_up;
 	dp->tunnel_size = tunnel_size;
 	dp->tunnels = calloc(setup->max_tunnels, tunnel_size);

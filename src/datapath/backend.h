@@ -61,7 +61,7 @@ struct td_tunnel {
 struct td_datapath {
 	struct td_loop *loop;
 	struct td_datapath_host host;
-	struct td_jobs *jobs;
+	struct td_jobs *jobs, *count_jobs;
 	bool link_up;
 	struct td_rtnl rtnl; /* of the tasks */
 	struct td_datapath_counters counters;

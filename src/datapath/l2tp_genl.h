@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * The kernel's L2TP over generic netlink: family "l2tp", L2TPv3 over UDP, Ethernet pseudowires, no
- * cookie, the default (4-byte) L2-specific sublayer. All calls are synchronous and return 0 or
+ * The kernel's L2TP over generic netlink: family "l2tp", L2TPv3 over UDP, Ethernet pseudowires, a
+ * cookie of 8 bytes or none, the default (4-byte) L2-specific sublayer. All calls are synchronous and return 0 or
  * -errno as the kernel answered; they are serialised by the kernel with all other users of generic
  * netlink.
  *
@@ -18,8 +18,6 @@
 
 #include "core/session_info.h"
 #include "sys/netlink.h"
-
-struct td_tunnel_stats;
 
 struct td_l2tp {
 	struct td_netlink netlink;
@@ -43,13 +41,13 @@ int td_l2tp_tunnel_delete(struct td_l2tp *l2tp, uint32_t tunnel_id)
 /* Is there (still) one of that id? 0 or -ENODEV. */
 int td_l2tp_tunnel_get(struct td_l2tp *l2tp, uint32_t tunnel_id)
 	__attribute__((warn_unused_result));
-/* Fills all of stats but its handle. */
-int td_l2tp_session_stats(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t session_id,
-			  struct td_tunnel_stats *stats) __attribute__((warn_unused_result));
+/* Does that tunnel have this session? 0 or -ENODEV. */
+int td_l2tp_session_get(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t session_id)
+	__attribute__((warn_unused_result));
 
 /*
  * The messages, for the tests: built in buf, of TD_NETLINK_REQUEST bytes, without a sequence
- * number; answers parsed as mnl_cb_run() calls it (ctx: uint16_t *, struct td_tunnel_stats *).
+ * number; answers parsed as mnl_cb_run() calls it.
  */
 struct nlmsghdr *td_l2tp_build_get_family(void *buf);
 struct nlmsghdr *td_l2tp_build_tunnel_create(void *buf, uint16_t family,
@@ -61,6 +59,5 @@ struct nlmsghdr *td_l2tp_build_tunnel_get(void *buf, uint16_t family, uint32_t t
 struct nlmsghdr *td_l2tp_build_session_get(void *buf, uint16_t family, uint32_t tunnel_id,
 					   uint32_t session_id);
 int td_l2tp_parse_family(const struct nlmsghdr *nlh, void *family);
-int td_l2tp_parse_session(const struct nlmsghdr *nlh, void *stats);
 
 #endif

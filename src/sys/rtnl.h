@@ -18,6 +18,13 @@ struct td_rtnl {
 	struct td_netlink netlink;
 };
 
+/* rx: what came in by the link. Bytes are those of its frames. */
+struct td_link_stats {
+	uint64_t rx_packets, tx_packets;
+	uint64_t rx_bytes, tx_bytes;
+	uint64_t rx_errors, tx_errors;
+};
+
 int td_rtnl_open(struct td_rtnl *rtnl) __attribute__((warn_unused_result));
 void td_rtnl_close(struct td_rtnl *rtnl);
 int td_rtnl_set_mtu(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
@@ -30,6 +37,14 @@ int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname) __attribute__((warn
  */
 int td_rtnl_set_rate(struct td_rtnl *rtnl, const char *ifname, uint32_t rate_kbps)
 	__attribute__((warn_unused_result));
+
+/* What the kernel counts of the link. */
+int td_rtnl_stats(struct td_rtnl *rtnl, unsigned ifindex, struct td_link_stats *stats)
+	__attribute__((warn_unused_result));
+/* The same of every link there is. */
+int td_rtnl_stats_all(struct td_rtnl *rtnl,
+		      void (*each)(void *ctx, unsigned ifindex, const struct td_link_stats *stats),
+		      void *ctx) __attribute__((warn_unused_result));
 
 /*
  * Tells when addresses, routes or links change; several changes in a row are one call. What cannot
@@ -57,5 +72,8 @@ struct nlmsghdr *td_rtnl_build_unshape(void *buf, int ifindex);
 struct nlmsghdr *td_rtnl_build_htb(void *buf, int ifindex);
 struct nlmsghdr *td_rtnl_build_class(void *buf, int ifindex, uint32_t rate_kbps);
 struct nlmsghdr *td_rtnl_build_leaf(void *buf, int ifindex);
+struct nlmsghdr *td_rtnl_build_stats(void *buf, unsigned ifindex); /* 0: of all */
+/* For mnl_cb_run(); stats: struct td_link_stats *. */
+int td_rtnl_parse_stats(const struct nlmsghdr *nlh, void *stats);
 
 #endif

@@ -94,7 +94,6 @@ static void drain_peers(struct load *load)
 
 static void many_tunnels(void **state)
 {
-	static struct td_tunnel_stats stats[TUNNELS];
 	uint8_t frame[12 + 200];
 	struct load load;
 
@@ -118,14 +117,14 @@ static void many_tunnels(void **state)
 	}
 	loop_until(&load.bench, NULL, NULL, TD_MS(50));
 	drain_peers(&load);
-	assert_int_equal(load.end.ops->stats(load.end.dp, stats, TUNNELS), TUNNELS);
+	assert_int_equal(end_count(&load.end), TUNNELS);
 	for (unsigned i = 0; i < TUNNELS; i++) {
 		assert_int_equal(load.from[i], 3);
-		assert_true(td_handle_equal(stats[i].handle, handle_of(i)));
-		assert_int_equal(stats[i].rx_packets, 3);
-		assert_int_equal(stats[i].rx_bytes, 600);
-		assert_int_equal(stats[i].tx_packets, 3);
-		assert_int_equal(stats[i].rx_errors + stats[i].tx_errors, 0);
+		assert_true(td_handle_equal(load.end.stats_of[i], handle_of(i)));
+		assert_int_equal(load.end.stats[i].rx_packets, 3);
+		assert_int_equal(load.end.stats[i].rx_bytes, 600);
+		assert_int_equal(load.end.stats[i].tx_packets, 3);
+		assert_int_equal(load.end.stats[i].rx_errors + load.end.stats[i].tx_errors, 0);
 	}
 	load_close(&load);
 }
@@ -187,7 +186,6 @@ static void small_buffer(int fd)
  */
 static void full_socket_is_fair(void **state)
 {
-	struct td_tunnel_stats stats[48];
 	struct load load;
 	uint64_t least = UINT64_MAX, most = 0;
 
@@ -206,9 +204,9 @@ static void full_socket_is_fair(void **state)
 	assert_true(most - least <= 12);
 	assert_true(load.end.writables > 10);
 	assert_true(load.bench.iterations < 20 * load.total);
-	assert_int_equal(load.end.ops->stats(load.end.dp, stats, 48), 48);
+	assert_int_equal(end_count(&load.end), 48);
 	for (unsigned i = 0; i < load.count; i++)
-		assert_int_equal(stats[i].tx_errors, 0);
+		assert_int_equal(load.end.stats[i].tx_errors, 0);
 	load_close(&load);
 	run("tc qdisc del dev lo root");
 }
