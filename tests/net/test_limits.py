@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fake_client import FakeClient, Refused
+from fake_client import FakeClient, Refused, in_vain
 from netlab import SLOW, holds, traffic, wait_until
 
 
@@ -108,7 +108,7 @@ def test_parked_client_that_left_gets_no_tunnel(world):
     world.closing(FakeClient(here, uuid="first")).connect()
     gone = world.closing(FakeClient(here, uuid="gone"))
     assert gone.ask_cookie()
-    assert not gone.prepare(0.5)
+    assert not gone.prepare(in_vain(0.5))
     holds(lambda: len(broker.tunnels()) == 1, 11, "one tunnel")
 
 
@@ -129,8 +129,8 @@ def test_full_broker_is_silent_to_newcomers(world):
     client = world.client(here).wait_up()
     (name,) = broker.wait_tunnels(1)
     late = world.closing(FakeClient(here, uuid="late"))
-    assert late.ask_usage(2) is None
-    assert not late.ask_cookie(2)
+    assert late.ask_usage(in_vain(2)) is None
+    assert not late.ask_cookie(in_vain(2))
     begin = time.monotonic()
     with pytest.raises(Refused):
         early.prepare(20)  # it has a cookie from before
