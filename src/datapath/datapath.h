@@ -39,12 +39,17 @@ struct td_datapath_host {
 	void *ctx;
 };
 
+struct td_rewrite;
+
 struct td_datapath_setup {
 	struct td_loop *loop;
 	struct td_datapath_host host;
 	uint32_t max_tunnels; /* handles have an index below this */
 	struct td_jobs *jobs; /* NULL: the loop waits for the kernel */
 	bool link_up;         /* create() sets the interface up as well */
+	/* Broker, kernel: each tunnel gets a port of its own. NULL: they share the listener's. It is
+	 * closed after close(). */
+	struct td_rewrite *rewrite;
 };
 
 struct td_tunnel_stats {
@@ -92,7 +97,8 @@ struct td_datapath_ops {
 	/* Broker: the limit of what goes to the peer; 0: none. */
 	void (*set_rate)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			 uint32_t rate_kbps);
-	/* Broker: data goes to, and is accepted from, this flow from now on. */
+	/* Broker: data goes to, and is accepted from, this flow from now on. -EOPNOTSUPP: of a tunnel
+	 * on a port of its own. */
 	void (*set_peer)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			 const struct td_flow *flow);
 	void (*destroy)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence);
