@@ -325,7 +325,7 @@ static int kernel_open(struct td_datapath **dp, const struct td_datapath_setup *
 		return err;
 	k = (struct td_kernel *)*dp;
 	k->dp.data = data;
-	k->timer.fd = k->guard_fd = -1;
+	k->timer.fd = k->guard_fd = k->netlink.fd = k->l2tp.netlink.fd = -1;
 	k->unseen = setup->max_tunnels;
 	td_list_init(&k->leaving);
 	err = open_kernel(k);
