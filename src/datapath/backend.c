@@ -30,7 +30,7 @@ int td_backend_new(struct td_datapath **result, const struct td_datapath_setup *
 		err = -ENOMEM;
 	if (TD_WITH_BROKER && err == 0)
 		td_bridges_init(&dp->bridges, setup->bridging, &dp->rtnl);
-	if (err < 0)
+	if (err < 0 && TD_WITH_BROKER)
 		td_backend_free(dp);
 	else
 		*result = dp;
