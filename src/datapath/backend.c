@@ -47,7 +47,7 @@ void td_backend_free(struct td_datapath *dp)
 
 struct td_tunnel *td_backend_place(const struct td_datapath *dp, uint32_t number)
 {
-	td_assert(number < dp->max_tunnels);
+	td_assert(number < td_backend_places(dp));
 	return (struct td_tunnel *)((char *)dp->tunnels + number * dp->tunnel_size);
 }
 

@@ -279,7 +279,7 @@ static int tap_keep_fd(struct td_datapath *dp, struct td_handle handle)
 
 static void tap_count(struct td_datapath *dp)
 {
-	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
+	for (uint32_t i = 0; i < td_backend_places(dp); i++) {
 		const struct td_tap_tunnel *t = tunnel_at((struct td_tap *)dp, i);
 
 		if (t->base.handle.generation != 0)
@@ -314,7 +314,7 @@ static void tap_close(struct td_datapath *dp)
 	struct td_tap *tap = (struct td_tap *)dp;
 
 	td_backend_recall(dp);
-	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
+	for (uint32_t i = 0; i < td_backend_places(dp); i++) {
 		struct td_tap_tunnel *t = tunnel_at(tap, i);
 
 		if (t->base.handle.generation != 0)
