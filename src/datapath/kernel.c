@@ -303,11 +303,11 @@ static int kernel_open(struct td_datapath **dp, const struct td_datapath_setup *
 	k = (struct td_kernel *)*dp;
 	k->dp.data = data;
 	k->rewrite = setup->rewrite;
-	k->timer.fd = k->guard_fd = -1;
+	k->timer.fd = k->guard_fd = k->netlink.fd = k->l2tp.netlink.fd = -1;
 	k->unseen = setup->max_tunnels;
 	td_list_init(&k->leaving);
 	err = open_kernel(k);
-	if (err < 0)
+	if (err < 0 && TD_WITH_BROKER)
 		kernel_close(*dp);
 	return err;
 }
@@ -316,7 +316,7 @@ const struct td_datapath_ops td_datapath_kernel = {
 	.name = "kernel",
 	.probe = td_kernel_probe,
 	.open = kernel_open,
-	.close = kernel_close,
+	.close = TD_FOR_BROKER(kernel_close),
 	.listen = td_ports_listen,
 	.forget = td_ports_forget,
 	.create = kernel_create,
