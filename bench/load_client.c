@@ -60,7 +60,7 @@ static void send_error(struct load_client *c, enum td_error_reason reason)
 
 static void send_keepalive(struct load_client *c)
 {
-	const struct td_msg msg = { .type = TD_MSG_KEEPALIVE, .counter = ++c->counter };
+	const struct td_msg msg = { .type = TD_MSG_KEEPALIVE, .keepalive.counter = ++c->counter };
 
 	send_msg(c, &msg);
 	load.stats.counters.keepalives_out++;
@@ -79,15 +79,15 @@ static void send_request(struct load_client *c)
 
 void load_client_send_data(struct load_client *c)
 {
-	uint8_t packet[TD_L2TP_HEADER + FRAME_BYTES] = { 0 };
-	uint8_t *frame = packet + TD_L2TP_HEADER;
+	uint8_t packet[TD_L2TP_HEADER_MAX + FRAME_BYTES] = { 0 };
+	const size_t header = td_l2tp_put(packet, c->session_id, NULL, 0);
+	uint8_t *frame = packet + header;
 
-	td_l2tp_put(packet, c->session_id);
 	memset(frame, 0xff, 6); /* to everybody */
 	frame[6] = 0x02;        /* from a locally administered address */
 	frame[12] = FRAME_TYPE >> 8;
 	frame[13] = FRAME_TYPE & 0xff;
-	send_bytes(c, packet, sizeof(packet));
+	send_bytes(c, packet, header + FRAME_BYTES);
 	load.stats.counters.data_out++;
 }
 

@@ -47,7 +47,7 @@ struct worker {
 	const struct td_datapath_ops *ops;
 	struct td_datapath *path;
 	struct td_rewrite *rewrite; /* NULL: receiving is not scaled */
-	struct td_jobs *jobs;
+	struct td_jobs *jobs, *count_jobs;
 	struct td_watch ipc;
 
 	struct td_ipc_message message; /* waits when message_waits */
@@ -82,6 +82,8 @@ static const char *end_text(enum td_end end)
 		return "the data path could not make it";
 	case TD_END_LOST:
 		return "its interface was deleted by another hand";
+	case TD_END_DATA:
+		return "data did not get through";
 	case TD_END_SHUTDOWN:
 		return "the broker stops";
 	}
@@ -105,6 +107,13 @@ static void log_down(const struct td_action *action)
 	if (action->end == TD_END_FAILED)
 		td_log(TD_LOG_WARNING, "tunnel %u of %s failed: cannot make interface %s: %s",
 		       session->tunnel_id, session->uuid, session->ifname, strerror(-action->err));
+	else if (action->end == TD_END_DATA)
+		td_log(TD_LOG_WARNING,
+		       "tunnel %u down: %s, data did not get through: sent %u, the client got %u; "
+		       "the client sent %u, got %u",
+		       session->tunnel_id, session->uuid, action->counts.sent,
+		       action->counts.peer_received, action->counts.peer_sent,
+		       action->counts.received);
 	else
 		td_log(TD_LOG_INFO, "tunnel %u down: %s, %s", session->tunnel_id, session->uuid,
 		       end_text(action->end));
@@ -115,7 +124,7 @@ static void log_rate(const struct td_session_info *session, uint32_t rate_kbps, 
 	if (err != 0)
 		td_log(TD_LOG_WARNING, "cannot limit %s to %u kbit/s: %s%s", session->ifname,
 		       rate_kbps, strerror(-err),
-		       err == -ENOENT ? "; does the kernel have sch_htb and sch_fq_codel?" : "");
+		       err == -ENOENT ? "; does the kernel have sch_tbf?" : "");
 	else
 		td_log(TD_LOG_INFO, "tunnel %u: limited to %u kbit/s at the client's request",
 		       session->tunnel_id, rate_kbps);
@@ -245,6 +254,9 @@ static void perform(struct worker *w, const struct td_action *action)
 	case TD_ACTION_FREED:
 		post_forget(w, action->handle);
 		break;
+	case TD_ACTION_COUNT:
+		w->ops->count(w->path);
+		break;
 	}
 }
 
@@ -286,6 +298,14 @@ static void on_done(void *ctx, struct td_handle handle, uint32_t sequence, int e
 		log_rate(session, slot->rate_kbps, err);
 	}
 	td_engine_result(w->engine, handle, sequence, err, w->loop.now);
+}
+
+static void on_counted(void *ctx, struct td_handle handle, const struct td_link_stats *stats)
+{
+	struct worker *w = ctx;
+
+	td_engine_counted(w->engine, handle, (uint32_t)stats->tx_packets,
+			  (uint32_t)stats->rx_packets, w->loop.now);
 }
 
 static void on_lost(void *ctx, struct td_handle handle)
@@ -415,6 +435,7 @@ static int open_engine(struct worker *w)
 		return -ENOMEM;
 	}
 	td_config_engine(w->options, &config);
+	config.shared_session_id = w->ops->shares_session_id(w->path);
 	if (td_entropy_get(config.cookie_key, sizeof(config.cookie_key)) != 0 ||
 	    td_entropy_get(config.index_key, sizeof(config.index_key)) != 0 ||
 	    td_entropy_get(&config.seed, sizeof(config.seed)) != 0) {
@@ -464,13 +485,16 @@ static int choose_path(struct worker *w)
 
 static int open_path(struct worker *w)
 {
+	const bool bridging = td_bridging_any(&w->options->bridging);
 	struct td_datapath_setup setup = {
 		.loop = &w->loop,
-		.host = { on_control, on_done, on_lost, on_writable, w },
+		.host = { on_control, on_done, on_counted, on_lost, on_writable, w },
 		.max_tunnels = w->options->max_tunnels,
 		.jobs = w->jobs,
+		.count_jobs = w->count_jobs,
 		/* A hook does it otherwise: field scripts bridge the interface first. */
-		.link_up = w->options->hooks[TD_HOOK_UP][0] == '\0',
+		.link_up = bridging || w->options->hooks[TD_HOOK_UP][0] == '\0',
+		.bridging = bridging ? &w->options->bridging : NULL,
 	};
 	struct td_listeners *listeners = w->setup->listeners;
 	int err = choose_path(w);
@@ -531,15 +555,16 @@ static int open_all(struct worker *w)
 	w->loop.now = td_now();
 	if (err == 0) {
 		w->jobs = td_jobs_new(&w->loop);
-		err = w->jobs ? 0 : -ENOMEM;
+		w->count_jobs = td_jobs_new(&w->loop);
+		err = w->jobs && w->count_jobs ? 0 : -ENOMEM;
 	}
 	if (err != 0) {
 		td_log(TD_LOG_ERROR, "cannot make an event loop: %s", strerror(-err));
 		return err;
 	}
-	err = open_engine(w);
+	err = open_path(w);
 	if (err == 0)
-		err = open_path(w);
+		err = open_engine(w);
 	if (err == 0)
 		err = td_loop_add(&w->loop, &w->ipc, EPOLLIN);
 	return err;
@@ -561,6 +586,8 @@ static int confine(const struct worker *w)
 
 	if (err == 0)
 		err = td_jobs_run(w->jobs, "td-kernel");
+	if (err == 0)
+		err = td_jobs_run(w->count_jobs, "td-stats");
 	if (err == 0)
 		err = td_sandbox_enter();
 	if (err != 0)
@@ -610,6 +637,7 @@ int td_worker_run(const struct td_worker_setup *setup)
 		log_counters(w);
 	w->ops->close(w->path);
 	td_rewrite_close(w->rewrite);
+	td_jobs_free(w->count_jobs);
 	td_jobs_free(w->jobs);
 	return err == 0 && !w->broken ? EXIT_SUCCESS : EXIT_FAILURE;
 }

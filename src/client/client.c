@@ -170,6 +170,14 @@ static void done(void *ctx, struct td_handle handle, uint32_t sequence, int err)
 	td_client_result(app->machine, sequence, err, app->loop.now);
 }
 
+static void counted(void *ctx, struct td_handle handle, const struct td_link_stats *stats)
+{
+	struct app *app = ctx;
+
+	(void)handle;
+	td_client_counted(app->machine, (uint32_t)stats->tx_packets, (uint32_t)stats->rx_packets);
+}
+
 static void lost(void *ctx, struct td_handle handle)
 {
 	struct app *app = ctx;
@@ -234,6 +242,9 @@ static void act(struct app *app, const struct td_client_action *action, struct t
 		break;
 	case TD_CLIENT_DESTROY:
 		app->ops->destroy(app->dp, app->handle, action->sequence);
+		break;
+	case TD_CLIENT_COUNT:
+		app->ops->count(app->dp);
 		break;
 	case TD_CLIENT_HOOK:
 		run_hook(app, action->hook);
@@ -347,7 +358,7 @@ static int start(struct app *app)
 	static const int signals[] = { SIGTERM, SIGINT, 0 };
 	const struct td_datapath_setup setup = {
 		.loop = &app->loop,
-		.host = { control, done, lost, writable, app },
+		.host = { control, done, counted, lost, writable, app },
 		.max_tunnels = 1,
 		.link_up = app->options->hook == NULL, /* else it decides whether and when */
 	};

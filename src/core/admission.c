@@ -277,7 +277,8 @@ static bool same_request(const struct applicant *a, const struct td_msg *msg)
 {
 	return a->uuid_len == msg->prepare.uuid_len &&
 	       memcmp(a->uuid, msg->prepare.uuid, a->uuid_len) == 0 &&
-	       a->tunnel_id == msg->prepare.tunnel_id && a->features == msg->prepare.features;
+	       a->tunnel_id == msg->prepare.tunnel_id && a->features == msg->prepare.features &&
+	       memcmp(a->data_cookie, msg->prepare.data_cookie, TD_DATA_COOKIE) == 0;
 }
 
 static void fill_in(struct applicant *a, const struct td_msg *msg)
@@ -286,6 +287,7 @@ static void fill_in(struct applicant *a, const struct td_msg *msg)
 	memcpy(a->uuid, msg->prepare.uuid, sizeof(a->uuid));
 	a->tunnel_id = msg->prepare.tunnel_id;
 	a->features = msg->prepare.features;
+	memcpy(a->data_cookie, msg->prepare.data_cookie, sizeof(a->data_cookie));
 }
 
 void td_admission_prepare(struct td_engine *e, const struct td_flow *flow, const struct td_msg *msg,
@@ -318,6 +320,7 @@ void td_admission_refuse(struct td_engine *e, const struct session *s, struct td
 	memcpy(a->uuid, s->info.uuid, sizeof(a->uuid));
 	a->tunnel_id = s->asked_tunnel_id;
 	a->features = s->asked_features;
+	memcpy(a->data_cookie, s->info.peer_cookie, sizeof(a->data_cookie));
 	a->heard_at = s->heard_at;
 	refuse_late(e, a);
 	keep_a_place(e, a);

@@ -80,6 +80,13 @@ void td_client_network_changed(struct td_client *c, struct td_time now)
 	c->deadline = td_time_min(c->deadline, td_selection_ready(&c->candidates, next, next));
 }
 
+void td_client_counted(struct td_client *c, uint32_t sent, uint32_t received)
+{
+	c->counted = true;
+	c->data_sent = sent;
+	c->data_received = received;
+}
+
 void td_client_lost(struct td_client *c, struct td_time now)
 {
 	if (c->state == TD_CLIENT_UP)

@@ -28,9 +28,10 @@
 #include "core/msg.h"
 #include "core/session_info.h"
 
-#define TD_ADDRESSES_MAX   16  /* of one name */
-#define TD_LOOKUPS_MAX     8   /* TD_CLIENT_RESOLVEs unanswered at the same time */
-#define TD_CLIENT_UUID_MAX 238 /* bytes that fit into PREPARE with id and features */
+#define TD_ADDRESSES_MAX          16  /* of one name */
+#define TD_LOOKUPS_MAX            8   /* TD_CLIENT_RESOLVEs unanswered at the same time */
+#define TD_CLIENT_UUID_MAX        238 /* bytes that fit into PREPARE with id and features … */
+#define TD_CLIENT_UUID_COOKIE_MAX 230 /* … and a data cookie, which a longer one goes without */
 
 enum td_selection {
 	TD_SELECT_FIRST, /* the first that answers */
@@ -69,6 +70,7 @@ enum td_client_action_kind {
 	TD_CLIENT_SET_MTU, /* of the interface, to session->mtu; report */
 	TD_CLIENT_DESTROY, /* remove it (slot says which one, session does not); report when it is
 			      gone; a CLOSE of the slot follows */
+	TD_CLIENT_COUNT,   /* report td_client_counted() if it can be told; no result */
 	TD_CLIENT_HOOK,    /* start hook (TD_HOOK_UP or TD_HOOK_DOWN), do not wait */
 	TD_CLIENT_STATE,   /* for the log: state was entered, because of why; broker and slot are of
 			      a meaning from COOKIE to CLOSING only */
@@ -105,6 +107,8 @@ void td_client_resolved(struct td_client *c, uint32_t broker, const struct td_ad
 void td_client_path_changed(struct td_client *c, struct td_time now);
 /* Addresses or routes of this host changed: whoever waits for the network tries again. */
 void td_client_network_changed(struct td_client *c, struct td_time now);
+/* How many data packets the tunnel's data path has sent and received, modulo 2^32. */
+void td_client_counted(struct td_client *c, uint32_t sent, uint32_t received);
 /* The tunnel's interface disappeared without our doing. */
 void td_client_lost(struct td_client *c, struct td_time now);
 /* ERROR to the broker, down hook, destroy; ended when the state is TD_CLIENT_ENDED. */

@@ -76,6 +76,7 @@ static void ask_again(struct td_client *c)
 static void send_keepalive(struct td_client *c, struct td_time now)
 {
 	c->send |= TD_SEND_KEEPALIVE;
+	c->count_due = (c->session.features & TD_FEATURE_DATA_COUNTS) != 0;
 	if (c->local.mtu_failed)
 		c->session.mtu = 0; /* as if it had never been asked for */
 	c->local.mtu_failed = false;
@@ -235,6 +236,14 @@ void td_client_shutdown(struct td_client *c, struct td_time now)
 
 /* --- forward --- */
 
+/* The same in each PREPARE of an attempt. */
+static void offer_cookie(struct td_client *c)
+{
+	const uint64_t random = td_rng_next(&c->rng);
+
+	memcpy(c->session.cookie, &random, sizeof(random));
+}
+
 static void use(struct td_client *c, uint32_t slot, struct td_time now)
 {
 	bool has_cookie = (c->candidates.slots[slot].flags & TD_SLOT_COOKIE) != 0;
@@ -242,6 +251,7 @@ static void use(struct td_client *c, uint32_t slot, struct td_time now)
 	td_selection_end(&c->candidates, slot);
 	td_selection_mark(&c->candidates, chosen_broker(c), now);
 	td_pmtu_init(&c->pmtu, c->config.max_mtu, &c->rng);
+	offer_cookie(c);
 	/* The operator of a broker with a fixed MTU knows what the path carries. */
 	c->pmtu.accepted_mtu = TD_MTU_MAX;
 	c->chosen_at = now;
@@ -299,7 +309,12 @@ static void fill_session(struct td_client *c, const struct td_msg *msg)
 	s->session_id = unique ? c->config.tunnel_id : 1;
 	s->peer_tunnel_id = msg->tunnel.id;
 	s->peer_session_id = unique ? msg->tunnel.id : 1;
-	s->features = unique ? TD_FEATURE_UNIQUE_SESSION_ID : 0;
+	s->features = msg->tunnel.features & td_machine_features(c);
+	memcpy(s->peer_cookie, msg->tunnel.data_cookie, sizeof(s->peer_cookie));
+	c->pmtu.overhead = (uint16_t)(TD_INNER_OVERHEAD + td_session_cookie_size(s));
+	c->counted = false;
+	td_dataflow_restart(&c->up);
+	td_dataflow_restart(&c->down);
 }
 
 void td_machine_got_tunnel(struct td_client *c, const struct td_msg *msg, struct td_time now)
@@ -343,6 +358,24 @@ void td_machine_failed(struct td_client *c, struct td_time now)
 	if (wanted)
 		td_machine_give_up(c, TD_ERROR_CLIENT_FAILURE, TD_BLAME_REFUSAL,
 				   "the interface could not be made", now);
+}
+
+/* Neither direction may carry nothing of what is sent into it. */
+void td_machine_got_counts(struct td_client *c, const struct td_msg *msg, struct td_time now)
+{
+	bool up, down;
+
+	if (!c->counted || !msg->keepalive.counted)
+		return;
+	up = td_dataflow_dead(&c->up, c->data_sent, msg->keepalive.data_received, now);
+	down = td_dataflow_dead(&c->down, msg->keepalive.data_sent, c->data_received, now);
+	if (!up && !down)
+		return;
+	td_selection_refused(&c->candidates, chosen_broker(c), &c->rng, now);
+	td_machine_give_up(c, TD_ERROR_CLIENT_DATA, TD_BLAME_BROKER,
+			   up ? "our data does not reach the broker"
+			      : "the broker's data does not reach us",
+			   now);
 }
 
 /* A client that is awake anyway sends a keepalive that is almost due. */

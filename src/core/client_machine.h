@@ -12,6 +12,7 @@
 #define TD_CORE_CLIENT_MACHINE_H
 
 #include "core/client.h"
+#include "core/dataflow.h"
 #include "core/pmtu.h"
 #include "core/relq.h"
 #include "core/selection.h"
@@ -75,6 +76,10 @@ struct td_client {
 	uint32_t farewell_slot; /* ERROR is to be sent from there; TD_NO_SLOT: none */
 	uint32_t ask_cursor;    /* slots before it have been asked */
 	uint32_t keepalives;
+	/* Data packets of this tunnel by our own account; and do they get through? */
+	bool count_due, counted;
+	uint32_t data_sent, data_received;
+	struct td_dataflow up, down;
 	uint32_t sequence;              /* of the last action */
 	uint32_t open_sequence;         /* of the OPEN under way; 0: none */
 	uint16_t acks[TD_MACHINE_ACKS]; /* sizes of probes to acknowledge */
@@ -87,6 +92,15 @@ struct td_client {
 	struct td_local local;
 	struct td_session_info session;
 };
+
+/* What to offer a broker; a long uuid leaves no room for a cookie. */
+static inline uint32_t td_machine_features(const struct td_client *c)
+{
+	const uint32_t features = TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COUNTS;
+
+	return c->session.uuid_len > TD_CLIENT_UUID_COOKIE_MAX ? features
+							       : features | TD_FEATURE_DATA_COOKIES;
+}
 
 /* Has the choice been made, and not been given up? */
 static inline bool td_machine_chosen(const struct td_client *c)
@@ -104,6 +118,8 @@ void td_machine_got_cookie(struct td_client *c, struct td_time now);
 void td_machine_got_tunnel(struct td_client *c, const struct td_msg *msg, struct td_time now);
 /* Any valid message of the tunnel's broker. */
 void td_machine_heard(struct td_client *c, struct td_time now);
+/* KEEPALIVE with the broker's counts of data packets. */
+void td_machine_got_counts(struct td_client *c, const struct td_msg *msg, struct td_time now);
 /* This end of the tunnel was made; could not be made; is gone. */
 void td_machine_made(struct td_client *c, struct td_time now);
 void td_machine_failed(struct td_client *c, struct td_time now);

@@ -43,6 +43,8 @@ static void rx_tunnel(struct td_client *c, const struct td_msg *msg, struct td_t
 		td_pmtu_notified(&c->pmtu, msg->mtu);
 	else if (msg->type == TD_MSG_REL_ACK)
 		td_relq_acknowledge(&c->limit, msg->sequence);
+	else if (msg->type == TD_MSG_KEEPALIVE)
+		td_machine_got_counts(c, msg, now);
 }
 
 void td_client_rx(struct td_client *c, uint32_t slot, const uint8_t *bytes, size_t size,

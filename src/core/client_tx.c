@@ -16,7 +16,7 @@ static bool put_question(struct td_client *c, uint32_t *slot, struct td_msg *msg
 		if (*flags & TD_SLOT_ASK_USAGE) {
 			*flags &= (uint8_t)~TD_SLOT_ASK_USAGE;
 			msg->type = TD_MSG_USAGE;
-			msg->usage.features = TD_FEATURE_UNIQUE_SESSION_ID;
+			msg->usage.features = td_machine_features(c);
 			return true;
 		}
 		if (*flags & TD_SLOT_ASK_COOKIE) {
@@ -36,7 +36,8 @@ static void put_prepare(const struct td_client *c, struct td_msg *msg)
 	msg->prepare.uuid_len = c->session.uuid_len;
 	memcpy(msg->prepare.uuid, c->session.uuid, c->session.uuid_len);
 	msg->prepare.tunnel_id = c->config.tunnel_id;
-	msg->prepare.features = TD_FEATURE_UNIQUE_SESSION_ID;
+	msg->prepare.features = td_machine_features(c);
+	memcpy(msg->prepare.data_cookie, c->session.cookie, TD_DATA_COOKIE);
 }
 
 /* What a timer asked for. */
@@ -48,7 +49,10 @@ static bool put_due(struct td_client *c, struct td_msg *msg)
 		put_prepare(c, msg);
 	} else if (c->send & TD_SEND_KEEPALIVE) {
 		msg->type = TD_MSG_KEEPALIVE;
-		msg->counter = c->keepalives++;
+		msg->keepalive.counter = c->keepalives++;
+		msg->keepalive.counted = c->counted;
+		msg->keepalive.data_sent = c->data_sent;
+		msg->keepalive.data_received = c->data_received;
 	} else {
 		return false;
 	}
@@ -193,9 +197,18 @@ static bool next_for_local(struct td_client *c, struct td_client_action *action)
 	return true;
 }
 
+static bool next_count(struct td_client *c, struct td_client_action *action)
+{
+	const bool due = c->count_due && c->state == TD_CLIENT_UP;
+
+	c->count_due = false;
+	action->kind = TD_CLIENT_COUNT;
+	return due;
+}
+
 static bool next_for_tunnel(struct td_client *c, struct td_client_action *action)
 {
-	if (!next_hook(c, action) && !next_for_local(c, action))
+	if (!next_hook(c, action) && !next_for_local(c, action) && !next_count(c, action))
 		return false;
 	action->slot = c->candidates.busy;
 	action->broker = action->slot / TD_ADDRESSES_MAX;

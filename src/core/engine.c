@@ -45,7 +45,7 @@ static struct layout lay_out(uint32_t max_tunnels)
 	struct layout l = { .end = sizeof(struct td_engine) };
 
 	l.applicants_max = max_tunnels < APPLICANTS_MIN ? APPLICANTS_MIN : max_tunnels;
-	l.timers_max = max_tunnels + l.applicants_max + 2;
+	l.timers_max = max_tunnels + l.applicants_max + 3;
 	l.session_cells = td_index_cells(max_tunnels);
 	l.applicant_cells = td_index_cells(l.applicants_max);
 	l.limit_sets = LIMIT_SETS_MIN;
@@ -103,6 +103,7 @@ struct td_engine *td_engine_init(void *memory, const struct td_engine_config *co
 	}
 	e->stop_at = TD_NEVER;
 	e->pacer.kind = OWNER_PACER;
+	e->counter.kind = OWNER_COUNTER;
 	td_admission_init(e);
 	return e;
 }
@@ -317,6 +318,11 @@ bool td_engine_next_action(struct td_engine *e, struct td_action *action, struct
 					 slot);
 		return true;
 	}
+	if (e->count_due) {
+		e->count_due = false;
+		action->kind = TD_ACTION_COUNT;
+		return true;
+	}
 	return td_admission_action(e, action, now);
 }
 
@@ -327,6 +333,19 @@ void td_engine_result(struct td_engine *e, struct td_handle handle, uint32_t seq
 
 	if (s && sequence != 0)
 		td_session_result(e, s, sequence, err, now);
+}
+
+void td_engine_counted(struct td_engine *e, struct td_handle handle, uint32_t sent,
+		       uint32_t received, struct td_time now)
+{
+	struct session *s = td_session_get(e, handle);
+
+	if (!s)
+		return;
+	s->counted = true;
+	s->counted_at = now;
+	s->counts.sent = sent;
+	s->counts.received = received;
 }
 
 void td_engine_lost(struct td_engine *e, struct td_handle handle, struct td_time now)
@@ -396,6 +415,9 @@ void td_engine_tick(struct td_engine *e, struct td_time now)
 			break;
 		case OWNER_PACER:
 			stop_some(e, now);
+			break;
+		case OWNER_COUNTER:
+			td_session_count_all(e, now);
 			break;
 		}
 	}

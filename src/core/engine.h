@@ -43,6 +43,9 @@ struct td_engine_config {
 	uint8_t cookie_key[TD_ENGINE_KEY]; /* secret, random */
 	uint8_t index_key[TD_ENGINE_KEY];  /* secret, random */
 	uint64_t seed;                     /* of jitter */
+	/* The data path finds a session by its id alone: those without cookies share one id, so that
+	 * it has to look whose the packet is. docs/PROTOCOL.md section 3.5. */
+	bool shared_session_id;
 };
 
 /* Why a tunnel came to its end. */
@@ -53,6 +56,7 @@ enum td_end {
 	TD_END_REPLACED, /* the same flow or UUID came again */
 	TD_END_FAILED,   /* the data path could not make it */
 	TD_END_LOST,     /* the interface was deleted by another hand */
+	TD_END_DATA,     /* the client says that data does not get through */
 	TD_END_SHUTDOWN,
 };
 
@@ -66,6 +70,13 @@ enum td_action_kind {
 	TD_ACTION_DOWN,     /* for the log: it ends, for the reason end */
 	TD_ACTION_CHANGED,  /* the session's record changed: export it again */
 	TD_ACTION_FREED,    /* the slot is free: forget the record */
+	TD_ACTION_COUNT,    /* report td_engine_counted() for every tunnel; no result */
+};
+
+/* Data packets, modulo 2^32, by the account of this end and of the peer. */
+struct td_engine_counts {
+	uint32_t sent, received;
+	uint32_t peer_sent, peer_received;
 };
 
 struct td_action {
@@ -79,6 +90,7 @@ struct td_action {
 	uint32_t rate_kbps;
 	enum td_end end;
 	int err; /* TD_ACTION_DOWN for TD_END_FAILED: what the data path reported */
+	struct td_engine_counts counts; /* TD_ACTION_DOWN for TD_END_DATA: the last ones */
 };
 
 /* Where a datagram goes. */
@@ -119,6 +131,9 @@ void td_engine_tick(struct td_engine *e, struct td_time now);
 /* An action has ended, well (0) or not (-errno). Results of earlier lives are recognised. */
 void td_engine_result(struct td_engine *e, struct td_handle handle, uint32_t sequence, int err,
 		      struct td_time now);
+/* How many data packets the session's data path has sent and received, modulo 2^32, by now. */
+void td_engine_counted(struct td_engine *e, struct td_handle handle, uint32_t sent,
+		       uint32_t received, struct td_time now);
 /* The interface of a session disappeared without our doing. */
 void td_engine_lost(struct td_engine *e, struct td_handle handle, struct td_time now);
 
@@ -139,7 +154,7 @@ bool td_engine_idle(const struct td_engine *e);
 
 /* --- upgrade and crash recovery --- */
 
-#define TD_RECORD_VERSION 1
+#define TD_RECORD_VERSION 2
 #define TD_RECORD_MAX     512 /* bytes */
 
 /* Writes the session's record; its size, 0 when that handle is no session that could be adopted. */

@@ -5,7 +5,8 @@
  *	engine.c     life of the engine: memory, datagrams in and out, time, actions, shutdown
  *	admission.c  who may have a tunnel, and when: applicants, rate limits, takeover, refusals
  *	session.c    one tunnel from admission to the end of its last hook; session_msg.c its
- *messages, session_act.c its actions record.c     export and adoption
+ *		     messages, session_act.c its actions, session_data.c its data packets
+ *	record.c     export and adoption
  *
  * engine.c calls the others, session.c tells admission.c when a flow is released; nobody else calls
  * upwards.
@@ -41,6 +42,7 @@ enum owner_kind {
 	OWNER_APPLICANT,
 	OWNER_QUEUE,
 	OWNER_PACER,
+	OWNER_COUNTER,
 };
 
 struct owner {
@@ -74,7 +76,8 @@ enum session_state {
 struct session {
 	struct owner owner;
 	struct td_session_info info;
-	uint32_t asked_tunnel_id, asked_features; /* as in PREPARE */
+	uint32_t asked_tunnel_id,
+		asked_features; /* as in PREPARE; its cookie is info.peer_cookie */
 	enum session_state state;
 	uint32_t generation;
 	enum td_end end;
@@ -109,6 +112,10 @@ struct session {
 	struct td_time challenge_at; /* next challenge */
 	uint8_t challenges;          /* still to be sent */
 	uint16_t keepalives;         /* sent */
+	bool counting;               /* its data packets */
+	bool counted;
+	struct td_time counted_at;
+	struct td_engine_counts counts;
 	struct td_pmtu pmtu;
 };
 
@@ -132,6 +139,7 @@ struct applicant {
 	uint8_t uuid_len;
 	bool hook_done; /* the rate limit's hook was asked for */
 	char uuid[TD_UUID_MAX + 1];
+	uint8_t data_cookie[TD_DATA_COOKIE];
 	struct td_time arrived_at, heard_at, until;
 	struct td_handle challenged; /* WAIT_CHALLENGE: who */
 	uint32_t before, after;      /* in the queue (WAIT_TURN), or after alone in the free list */
@@ -173,6 +181,10 @@ struct td_engine {
 	struct td_bucket bucket, hook_bucket;
 	struct limit_table by_ip_limits, by_uuid_limits;
 	struct owner queue_owner;
+
+	uint32_t counting; /* sessions whose data packets are counted */
+	bool count_due;
+	struct owner counter;
 
 	bool stopping;
 	struct td_time stop_at; /* hooks end here */
@@ -247,6 +259,21 @@ void td_session_rearm(struct td_engine *e, struct session *s);
 /* Puts an adopted session into its state. */
 void td_session_resume(struct td_engine *e, struct session *s, enum session_state state,
 		       struct td_time now);
+
+/* --- session_data.c --- */
+/* Chooses features, session id and cookie, by what the client offers. */
+void td_session_negotiate(const struct td_engine *e, struct session *s);
+/* Could those be chosen by the above, under whatever configuration? */
+bool td_session_negotiated(const struct session *s);
+/* Fills in what follows from them and the configuration. */
+void td_session_complete(struct td_engine *e, struct session *s);
+/* The tunnel id to tell the client. */
+uint32_t td_session_told_id(const struct session *s);
+/* Its state has changed: begins or ends to count its data. */
+void td_session_count(struct td_engine *e, struct session *s, struct td_time now);
+/* It is time to count that of all. */
+void td_session_count_all(struct td_engine *e, struct td_time now);
+void td_session_put_counts(const struct session *s, struct td_msg *msg, struct td_time now);
 
 /* --- admission.c --- */
 void td_admission_init(struct td_engine *e);

@@ -59,6 +59,10 @@ static void parse_prepare(struct td_msg *msg, struct td_reader *r)
 	td_read_bytes(r, msg->prepare.uuid, msg->prepare.uuid_len);
 	msg->prepare.tunnel_id = read_optional_u32(r, 1);
 	msg->prepare.features = read_optional_u32(r, 0);
+	if (r->left < TD_DATA_COOKIE) /* not, or not wholly, given: not offered */
+		msg->prepare.features &= ~TD_FEATURE_DATA_COOKIES;
+	if (msg->prepare.features & TD_FEATURE_DATA_COOKIES)
+		td_read_bytes(r, msg->prepare.data_cookie, TD_DATA_COOKIE);
 }
 
 static void parse_tunnel(struct td_msg *msg, struct td_reader *r)
@@ -66,15 +70,23 @@ static void parse_tunnel(struct td_msg *msg, struct td_reader *r)
 	msg->tunnel.id = td_read_u32(r);
 	msg->tunnel.has_features = r->left >= 4;
 	msg->tunnel.features = read_optional_u32(r, 0);
+	/* Without it there would be a tunnel that takes no data. */
+	if (msg->tunnel.features & TD_FEATURE_DATA_COOKIES)
+		td_read_bytes(r, msg->tunnel.data_cookie, TD_DATA_COOKIE);
 }
 
 /* For the counter only the change matters, and that the message came: it may be cut off. */
 static void parse_keepalive(struct td_msg *msg, enum td_sender from, struct td_reader *r)
 {
 	if (from == TD_FROM_CLIENT)
-		msg->counter = read_optional_u32(r, 0);
+		msg->keepalive.counter = read_optional_u32(r, 0);
 	else
-		msg->counter = r->left >= 2 ? td_read_u16(r) : 0;
+		msg->keepalive.counter = r->left >= 2 ? td_read_u16(r) : 0;
+	msg->keepalive.counted = r->left >= 8;
+	if (!msg->keepalive.counted)
+		return;
+	msg->keepalive.data_sent = td_read_u32(r);
+	msg->keepalive.data_received = td_read_u32(r);
 }
 
 static void parse_usage(struct td_msg *msg, enum td_sender from, struct td_reader *r)
@@ -173,6 +185,8 @@ static void put_prepare(const struct td_msg *msg, struct td_writer *w)
 	td_write_bytes(w, msg->prepare.uuid, msg->prepare.uuid_len);
 	td_write_u32(w, msg->prepare.tunnel_id);
 	td_write_u32(w, msg->prepare.features);
+	if (msg->prepare.features & TD_FEATURE_DATA_COOKIES)
+		td_write_bytes(w, msg->prepare.data_cookie, TD_DATA_COOKIE);
 }
 
 /* Clients up to release 0.3.0, which send no features, accept 4 bytes only. */
@@ -181,14 +195,20 @@ static void put_tunnel(const struct td_msg *msg, struct td_writer *w)
 	td_write_u32(w, msg->tunnel.id);
 	if (msg->tunnel.has_features && msg->tunnel.features != 0)
 		td_write_u32(w, msg->tunnel.features);
+	if (msg->tunnel.has_features && (msg->tunnel.features & TD_FEATURE_DATA_COOKIES))
+		td_write_bytes(w, msg->tunnel.data_cookie, TD_DATA_COOKIE);
 }
 
 static void put_keepalive(const struct td_msg *msg, enum td_sender from, struct td_writer *w)
 {
 	if (from == TD_FROM_CLIENT)
-		td_write_u32(w, msg->counter);
+		td_write_u32(w, msg->keepalive.counter);
 	else
-		td_write_u16(w, (uint16_t)msg->counter);
+		td_write_u16(w, (uint16_t)msg->keepalive.counter);
+	if (!msg->keepalive.counted)
+		return;
+	td_write_u32(w, msg->keepalive.data_sent);
+	td_write_u32(w, msg->keepalive.data_received);
 }
 
 static void put_usage(const struct td_msg *msg, enum td_sender from, struct td_writer *w)

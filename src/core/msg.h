@@ -16,7 +16,9 @@
 #define TD_MSG_MIN_SIZE 12  /* shorter ones are padded with zeros */
 #define TD_MSG_MAX_SIZE 261 /* header and 255 bytes of payload; only PMTUD is larger */
 #define TD_COOKIE_SIZE  8
-#define TD_UUID_MAX     255
+#define TD_DATA_COOKIE \
+	8 /* bytes; in data packets, RFC 3931 section 4.1: not that of the handshake */
+#define TD_UUID_MAX 255
 
 enum td_sender {
 	TD_FROM_CLIENT,
@@ -50,9 +52,12 @@ enum td_error_reason {
 	TD_ERROR_CLIENT_SHUTDOWN = 0x11,
 	TD_ERROR_CLIENT_TIMEOUT = 0x12,
 	TD_ERROR_CLIENT_FAILURE = 0x13,
+	TD_ERROR_CLIENT_DATA = 0x14, /* with TD_FEATURE_DATA_COUNTS: data does not arrive */
 };
 
 #define TD_FEATURE_UNIQUE_SESSION_ID (1u << 0)
+#define TD_FEATURE_DATA_COOKIES      (1u << 16)
+#define TD_FEATURE_DATA_COUNTS       (1u << 17)
 
 #define TD_LIMIT_BANDWIDTH_DOWN 1
 
@@ -63,17 +68,23 @@ struct td_msg {
 		struct {
 			uint8_t cookie[TD_COOKIE_SIZE];
 			uint8_t uuid_len;
-			char uuid[TD_UUID_MAX + 1]; /* NUL-terminated; may hold any byte */
-			uint32_t tunnel_id;         /* 1 when absent */
-			uint32_t features;          /* 0 when absent */
+			char uuid[TD_UUID_MAX + 1];          /* NUL-terminated; may hold any byte */
+			uint32_t tunnel_id;                  /* 1 when absent */
+			uint32_t features;                   /* 0 when absent */
+			uint8_t data_cookie[TD_DATA_COOKIE]; /* with TD_FEATURE_DATA_COOKIES */
 		} prepare;
 		uint8_t reason; /* ERROR: enum td_error_reason, or what the peer made up */
 		struct {
 			uint32_t id;
 			uint32_t features;
 			bool has_features;
+			uint8_t data_cookie[TD_DATA_COOKIE]; /* with TD_FEATURE_DATA_COOKIES */
 		} tunnel;
-		uint32_t counter;  /* KEEPALIVE; 16 bits of it from a broker */
+		struct {
+			uint32_t counter; /* 16 bits of it from a broker */
+			bool counted;     /* are there counts of data packets? */
+			uint32_t data_sent, data_received;
+		} keepalive;
 		uint16_t size;     /* PMTUD: the datagram's own; PMTUD_ACK: the one acknowledged */
 		uint16_t sequence; /* REL_ACK, RELIABLE_UNKNOWN */
 		uint16_t mtu;      /* PMTU_NTFY */

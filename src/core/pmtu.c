@@ -25,7 +25,7 @@
 
 /* What a peer may say about itself: less leaves no path of the Internet (IP packets of 576 bytes),
  * more passes no switch. */
-#define PEER_MTU_MIN (548 - TD_INNER_OVERHEAD)
+#define PEER_MTU_MIN (548 - TD_INNER_OVERHEAD - 8) /* with data cookies */
 #define PEER_MTU_MAX 9216
 
 #define FIRST_TRIES       3
@@ -55,6 +55,7 @@ void td_pmtu_init(struct td_pmtu *p, uint16_t max_mtu, struct td_rng *rng)
 	*p = (struct td_pmtu){
 		.max_size = (uint16_t)(max_mtu + TD_INNER_OVERHEAD),
 		.accepted_mtu = max_mtu,
+		.overhead = TD_INNER_OVERHEAD,
 		.deadline = TD_NEVER,
 		.rng = rng,
 	};
@@ -272,7 +273,7 @@ bool td_pmtu_next_notify(struct td_pmtu *p, uint16_t *mtu)
 	if (!p->notify)
 		return false;
 	p->notify = false;
-	*mtu = (uint16_t)(p->measured_size - TD_INNER_OVERHEAD);
+	*mtu = (uint16_t)(p->measured_size - p->overhead);
 	return true;
 }
 
@@ -333,13 +334,13 @@ void td_pmtu_notified(struct td_pmtu *p, uint16_t mtu)
 
 uint16_t td_pmtu_inner_mtu(const struct td_pmtu *p)
 {
-	const uint16_t max_mtu = (uint16_t)(p->max_size - TD_INNER_OVERHEAD);
-	uint16_t mtu = p->peer_mtu;
+	const uint16_t usual_size = TD_MTU_DEFAULT + TD_INNER_OVERHEAD;
+	uint16_t mtu = p->peer_mtu, size = p->measured_size;
 
-	if (p->measured_size != 0 && (mtu == 0 || p->measured_size - TD_INNER_OVERHEAD < mtu))
-		mtu = (uint16_t)(p->measured_size - TD_INNER_OVERHEAD);
-	if (mtu == 0)
-		mtu = max_mtu < TD_MTU_DEFAULT ? max_mtu : TD_MTU_DEFAULT;
+	if (size == 0 && mtu == 0)
+		size = p->max_size < usual_size ? p->max_size : usual_size;
+	if (size != 0 && (mtu == 0 || size - p->overhead < mtu))
+		mtu = (uint16_t)(size - p->overhead);
 	if (mtu > p->accepted_mtu)
 		mtu = p->accepted_mtu;
 	return mtu > TD_MTU_MIN ? mtu : TD_MTU_MIN;

@@ -10,7 +10,8 @@
  * search.
  *
  * Pull: feed ack, notified and tick; drain probe and notify; ask for deadline and inner_mtu.
- * All sizes of probes are UDP payloads, all MTUs those of the tunnel's interface (payload - 26).
+ * All sizes of probes are UDP payloads, all MTUs those of the tunnel's interface: a payload less
+ * the overhead, which is 26 bytes, and 8 more with data cookies.
  */
 #ifndef TD_CORE_PMTU_H
 #define TD_CORE_PMTU_H
@@ -40,6 +41,7 @@ struct td_pmtu {
 	enum td_pmtu_state state;
 	uint16_t max_size;     /* largest size worth probing */
 	uint16_t accepted_mtu; /* largest to take from the peer; max_mtu unless raised after init */
+	uint16_t overhead;     /* TD_INNER_OVERHEAD unless raised after init */
 	uint16_t measured_size; /* result of the last search; 0: none */
 	uint16_t peer_mtu;      /* from PMTU_NTFY; 0: none */
 	struct td_time deadline;
@@ -60,7 +62,8 @@ struct td_pmtu {
 	struct td_pmtu_probe outstanding[TD_PMTU_FAN * 3];
 };
 
-/* max_mtu: the largest MTU to look for, TD_MTU_MIN … TD_MTU_MAX. rng outlives this. */
+/* max_mtu: the largest MTU to look for without data cookies, TD_MTU_MIN … TD_MTU_MAX. rng outlives
+ * this. */
 void td_pmtu_init(struct td_pmtu *p, uint16_t max_mtu, struct td_rng *rng);
 /* Begins a search now, also when one is running. */
 void td_pmtu_start(struct td_pmtu *p, struct td_time now);
@@ -79,8 +82,8 @@ void td_pmtu_ack(struct td_pmtu *p, uint16_t size, struct td_time now);
 /* PMTU_NTFY arrived; values outside sanity are ignored. */
 void td_pmtu_notified(struct td_pmtu *p, uint16_t mtu);
 
-/* The MTU that the interface should have: max(1280, min(own, peer's)), TD_MTU_DEFAULT (or max_mtu
- * when that is less) while neither is known. */
+/* The MTU that the interface should have: max(1280, min(own, peer's)); while neither is known, what
+ * fits into an IPv4 packet of 1500 bytes (or max_mtu allows). */
 uint16_t td_pmtu_inner_mtu(const struct td_pmtu *p);
 
 #endif

@@ -47,10 +47,14 @@ size_t td_engine_export(const struct td_engine *e, struct td_handle handle,
 	td_write_u32(&w, handle.index);
 	td_write_u32(&w, handle.generation);
 	td_write_u32(&w, s->info.tunnel_id);
+	td_write_u32(&w, s->info.session_id);
 	write_addr(&w, &s->info.flow.local);
 	write_addr(&w, &s->info.flow.peer);
 	td_write_u32(&w, s->asked_tunnel_id);
 	td_write_u32(&w, s->asked_features);
+	td_write_u32(&w, s->info.features);
+	td_write_bytes(&w, s->info.cookie, sizeof(s->info.cookie));
+	td_write_bytes(&w, s->info.peer_cookie, sizeof(s->info.peer_cookie));
 	td_write_u16(&w, s->mtu_told);
 	td_write_u16(&w, s->pmtu.measured_size);
 	td_write_u16(&w, s->pmtu.peer_mtu);
@@ -77,10 +81,14 @@ static int parse(struct session *s, struct td_handle *handle, const uint8_t *rec
 	handle->index = td_read_u32(&r);
 	handle->generation = s->generation = td_read_u32(&r);
 	info->tunnel_id = td_read_u32(&r);
+	info->session_id = td_read_u32(&r);
 	info->flow.local = read_addr(&r);
 	info->flow.peer = read_addr(&r);
 	s->asked_tunnel_id = td_read_u32(&r);
 	s->asked_features = td_read_u32(&r);
+	info->features = td_read_u32(&r);
+	td_read_bytes(&r, info->cookie, sizeof(info->cookie));
+	td_read_bytes(&r, info->peer_cookie, sizeof(info->peer_cookie));
 	info->mtu = s->mtu_told = td_read_u16(&r);
 	s->pmtu.measured_size = td_read_u16(&r);
 	s->pmtu.peer_mtu = td_read_u16(&r);
@@ -117,9 +125,10 @@ static bool plausible(const struct td_engine *e, const struct session *s, struct
 	return known_state && handle.index < e->config.max_tunnels && handle.generation != 0 &&
 	       s->info.tunnel_id == e->config.tunnel_id_base + handle.index &&
 	       known_family(&s->info.flow.local) && known_family(&s->info.flow.peer) &&
-	       td_uuid_valid(s->info.uuid, s->info.uuid_len) && s->info.mtu >= TD_MTU_MIN &&
-	       s->hook_running <= TD_HOOK_MTU_CHANGED && s->hook_sequence <= s->sequence &&
-	       s->sequence <= INT32_MAX && !(s->hooks_due & ~possible_hooks(s->state));
+	       td_session_negotiated(s) && td_uuid_valid(s->info.uuid, s->info.uuid_len) &&
+	       s->info.mtu >= TD_MTU_MIN && s->hook_running <= TD_HOOK_MTU_CHANGED &&
+	       s->hook_sequence <= s->sequence && s->sequence <= INT32_MAX &&
+	       !(s->hooks_due & ~possible_hooks(s->state));
 }
 
 int td_engine_adopt(struct td_engine *e, const uint8_t *record, size_t size,

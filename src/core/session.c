@@ -89,7 +89,8 @@ bool td_session_is(const struct session *s, const struct td_msg *prepare)
 	return td_session_alive(s) && s->info.uuid_len == prepare->prepare.uuid_len &&
 	       memcmp(s->info.uuid, prepare->prepare.uuid, s->info.uuid_len) == 0 &&
 	       s->asked_tunnel_id == prepare->prepare.tunnel_id &&
-	       s->asked_features == prepare->prepare.features;
+	       s->asked_features == prepare->prepare.features &&
+	       memcmp(s->info.peer_cookie, prepare->prepare.data_cookie, TD_DATA_COOKIE) == 0;
 }
 
 /* --- what is to be done --- */
@@ -198,6 +199,7 @@ void td_session_enter(struct td_engine *e, struct session *s, enum session_state
 		td_session_note(e, s, NOTE_FREED);
 		break;
 	}
+	td_session_count(e, s, now);
 	td_session_note(e, s, NOTE_CHANGED);
 	td_session_rearm(e, s);
 }
@@ -225,35 +227,6 @@ static uint32_t take_slot(struct td_engine *e)
 		td_assert(slot != SLOT_NONE);
 	} while (!td_session_slot_free(&e->sessions[slot]));
 	return slot;
-}
-
-static void name_interface(struct td_session_info *info)
-{
-	char digits[11];
-	size_t len = td_text_u32(digits, info->tunnel_id);
-
-	memcpy(info->ifname, "l2tp", 4);
-	memcpy(info->ifname + 4, digits, len);
-	info->ifname[4 + len] = '-';
-	memcpy(info->ifname + 5 + len, digits, td_text_u32(digits, info->session_id) + 1);
-}
-
-/* Fills in what follows from ids, features and configuration. */
-static void complete(struct td_engine *e, struct session *s)
-{
-	struct td_session_info *info = &s->info;
-	const bool unique = (s->asked_features & TD_FEATURE_UNIQUE_SESSION_ID) != 0;
-
-	info->tunnel_id = e->config.tunnel_id_base + number_of(e, s);
-	info->features = s->asked_features & TD_FEATURE_UNIQUE_SESSION_ID;
-	info->session_id = unique ? info->tunnel_id : 1;
-	info->peer_tunnel_id = s->asked_tunnel_id;
-	info->peer_session_id = unique ? s->asked_tunnel_id : 1;
-	name_interface(info);
-	td_pmtu_init(&s->pmtu, e->config.max_mtu, &e->rng);
-	s->mtu_wanted = td_pmtu_inner_mtu(&s->pmtu);
-	if (e->config.fixed_mtu != 0)
-		s->mtu_wanted = e->config.fixed_mtu < TD_MTU_MIN ? TD_MTU_MIN : e->config.fixed_mtu;
 }
 
 static void index_session(struct td_engine *e, struct session *s, bool by_uuid)
@@ -291,7 +264,9 @@ void td_session_admit(struct td_engine *e, const struct applicant *a, struct td_
 	s->asked_features = a->features;
 	s->info.uuid_len = a->uuid_len;
 	memcpy(s->info.uuid, a->uuid, sizeof(s->info.uuid));
-	complete(e, s);
+	memcpy(s->info.peer_cookie, a->data_cookie, sizeof(s->info.peer_cookie));
+	td_session_negotiate(e, s);
+	td_session_complete(e, s);
 	s->info.mtu = s->mtu_told = s->mtu_wanted;
 	s->heard_at = a->heard_at;
 	index_session(e, s, true);
@@ -303,7 +278,7 @@ void td_session_resume(struct td_engine *e, struct session *s, enum session_stat
 {
 	const uint16_t measured_size = s->pmtu.measured_size, peer_mtu = s->pmtu.peer_mtu;
 
-	complete(e, s);
+	td_session_complete(e, s);
 	if (measured_size >= TD_MTU_MIN + TD_INNER_OVERHEAD && measured_size <= s->pmtu.max_size)
 		s->pmtu.measured_size = measured_size;
 	td_pmtu_notified(&s->pmtu, peer_mtu);

@@ -31,11 +31,20 @@ struct td_session_info {
 	uint32_t peer_tunnel_id;
 	uint32_t peer_session_id; /* what our data packets carry */
 	uint32_t features;        /* shared by both ends */
-	uint16_t mtu;             /* of the interface, as last asked for */
+	/* With TD_FEATURE_DATA_COOKIES: what arriving data packets carry, and what ours do. */
+	uint8_t cookie[TD_DATA_COOKIE];
+	uint8_t peer_cookie[TD_DATA_COOKIE];
+	uint16_t mtu; /* of the interface, as last asked for */
 	char ifname[TD_IFNAME_SIZE];
 	uint8_t uuid_len;
 	char uuid[TD_UUID_MAX + 1];
 };
+
+/* Bytes of the cookie in the header of its data packets, either way. */
+static inline size_t td_session_cookie_size(const struct td_session_info *info)
+{
+	return info->features & TD_FEATURE_DATA_COOKIES ? TD_DATA_COOKIE : 0;
+}
 
 enum td_hook {
 	TD_HOOK_UP,

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* Messages of an established tunnel, from and to its client: docs/PROTOCOL.md sections 2 to 4. */
+#include <string.h>
+
 #include "core/engine_impl.h"
 
 #define CHALLENGE_SIZE 64 /* bytes of UDP payload */
 
-static void rx_error(struct td_engine *e, struct session *s, struct td_time now)
+static void rx_error(struct td_engine *e, struct session *s, const struct td_msg *msg,
+		     struct td_time now)
 {
 	struct td_msg answer = { .type = TD_MSG_ERROR, .reason = TD_ERROR_BROKER_OTHER_SIDE };
 
 	if (!td_session_alive(s))
 		return;
 	td_engine_reply(e, &s->info.flow, td_session_handle(e, s), &answer);
-	td_session_close(e, s, TD_END_PEER, TD_ERROR_NONE, now);
+	td_session_close(e, s, msg->reason == TD_ERROR_CLIENT_DATA ? TD_END_DATA : TD_END_PEER,
+			 TD_ERROR_NONE, now);
 }
 
 static void rx_probe(struct td_engine *e, struct session *s, const struct td_msg *msg)
@@ -61,9 +65,12 @@ static void rx_up(struct td_engine *e, struct session *s, const struct td_msg *m
 	case TD_MSG_RELIABLE_UNKNOWN:
 		rx_reliable(e, s, msg);
 		break;
+	case TD_MSG_KEEPALIVE:
+		s->counts.peer_sent = msg->keepalive.data_sent;
+		s->counts.peer_received = msg->keepalive.data_received;
+		break;
 	case TD_MSG_COOKIE:
 	case TD_MSG_USAGE:
-	case TD_MSG_KEEPALIVE:
 	case TD_MSG_REL_ACK:
 	case TD_MSG_TUNNEL:
 	case TD_MSG_ERROR:
@@ -77,12 +84,12 @@ void td_session_rx(struct td_engine *e, struct session *s, const struct td_msg *
 {
 	s->heard_at = now;
 	if (msg->type == TD_MSG_ERROR)
-		rx_error(e, s, now);
+		rx_error(e, s, msg, now);
 	else if (s->state == SESSION_UP)
 		rx_up(e, s, msg, now);
 }
 
-static void put(const struct session *s, unsigned what, struct td_msg *msg)
+static void put(const struct session *s, unsigned what, struct td_msg *msg, struct td_time now)
 {
 	switch (what) {
 	case SEND_ERROR:
@@ -90,15 +97,17 @@ static void put(const struct session *s, unsigned what, struct td_msg *msg)
 		break;
 	case SEND_TUNNEL:
 		*msg = (struct td_msg){ .type = TD_MSG_TUNNEL,
-					.tunnel = { s->info.tunnel_id, s->info.features,
+					.tunnel = { td_session_told_id(s), s->info.features,
 						    s->info.features != 0 } };
+		memcpy(msg->tunnel.data_cookie, s->info.cookie, TD_DATA_COOKIE);
 		break;
 	case SEND_NOTIFY:
 		*msg = (struct td_msg){ .type = TD_MSG_PMTU_NTFY, .mtu = s->info.mtu };
 		break;
 	case SEND_KEEPALIVE:
 		*msg = (struct td_msg){ .type = TD_MSG_KEEPALIVE,
-					.counter = (uint16_t)(s->keepalives - 1) };
+					.keepalive.counter = (uint16_t)(s->keepalives - 1) };
+		td_session_put_counts(s, msg, now);
 		break;
 	default: /* SEND_CHALLENGE */
 		*msg = (struct td_msg){ .type = TD_MSG_PMTUD, .size = CHALLENGE_SIZE };
@@ -133,7 +142,7 @@ size_t td_session_tx(struct td_engine *e, struct session *s, uint8_t *bytes, siz
 		const unsigned what = s->send & -(unsigned)s->send; /* the lowest bit */
 
 		s->send &= (uint8_t)~what;
-		put(s, what, &msg);
+		put(s, what, &msg, now);
 		size = td_msg_put(&msg, TD_FROM_BROKER, bytes, capacity);
 		td_session_act(e, s); /* hooks and the slot's release wait for TUNNEL and ERROR */
 	} else if (s->state == SESSION_UP && e->config.fixed_mtu == 0 && put_pmtu(s, &msg, now)) {

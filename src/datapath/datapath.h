@@ -24,14 +24,18 @@
 
 #include "base/addr.h"
 #include "core/session_info.h"
+#include "datapath/bridge.h"
 #include "sys/jobs.h"
 #include "sys/loop.h"
+#include "sys/rtnl.h"
 #include "sys/udp.h"
 
 struct td_datapath_host {
 	/* A control datagram arrived. bytes are valid during the call. */
 	void (*control)(void *ctx, const struct td_flow *flow, const uint8_t *bytes, size_t size);
 	void (*done)(void *ctx, struct td_handle handle, uint32_t sequence, int err);
+	/* What count() found. */
+	void (*counted)(void *ctx, struct td_handle handle, const struct td_link_stats *stats);
 	/* The interface was deleted by another hand; destroy() is still to be called. */
 	void (*lost)(void *ctx, struct td_handle handle);
 	/* After send() said -EAGAIN: it can be tried again. */
@@ -44,18 +48,15 @@ struct td_rewrite;
 struct td_datapath_setup {
 	struct td_loop *loop;
 	struct td_datapath_host host;
-	uint32_t max_tunnels; /* handles have an index below this */
-	struct td_jobs *jobs; /* NULL: the loop waits for the kernel */
-	bool link_up;         /* create() sets the interface up as well */
+	uint32_t max_tunnels;       /* handles have an index below this */
+	struct td_jobs *jobs;       /* NULL: the loop waits for the kernel */
+	struct td_jobs *count_jobs; /* for count(), which can wait for long where many come or go */
+	bool link_up;               /* create() sets the interface up as well */
+	/* Broker: the bridges that interfaces join; stays the caller's until close(). NULL: none. */
+	const struct td_bridging *bridging;
 	/* Broker, kernel: each tunnel gets a port of its own. NULL: they share the listener's. It is
 	 * closed after close(). */
 	struct td_rewrite *rewrite;
-};
-
-struct td_tunnel_stats {
-	struct td_handle handle;
-	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes; /* rx: from the peer */
-	uint64_t rx_errors, tx_errors;
 };
 
 /* Datagrams that were dropped without a word, since open(). */
@@ -64,6 +65,7 @@ struct td_datapath_counters {
 	uint64_t rx_truncated;    /* larger than any frame of ours */
 	uint64_t rx_unknown_flow; /* data from a flow that has no tunnel */
 	uint64_t rx_bad_session;  /* data for another session id than its flow's */
+	uint64_t rx_bad_cookie;   /* data without the tunnel's cookie */
 };
 
 struct td_datapath; /* each back-end has its own */
@@ -109,10 +111,12 @@ struct td_datapath_ops {
 		    const uint8_t *bytes, size_t size);
 	/* Broker: the descriptor that keeps the tunnel alive, -1 if there is none; stays the back-end's. */
 	int (*keep_fd)(struct td_datapath *dp, struct td_handle handle);
-	/* Broker: all tunnels at once; returns how many of up to count were written. The kernel
-	 * back-end waits for the kernel, a while when there are many: not for a loop that others
-	 * rely on. */
-	size_t (*stats)(struct td_datapath *dp, struct td_tunnel_stats *stats, size_t count);
+	/* Has host->counted() called for each tunnel whose interface is in sight, now or later;
+	 * does nothing while an earlier call is under way. */
+	void (*count)(struct td_datapath *dp);
+	/* Broker: does the kernel find a session by its id alone, whoever the packet is from? Then
+	 * tunnels without data cookies are safe from each other only if they share the session id 1. */
+	bool (*shares_session_id)(const struct td_datapath *dp);
 	/* Broker: valid until close(). The kernel back-end sees only what the kernel did not take. */
 	const struct td_datapath_counters *(*counters)(const struct td_datapath *dp);
 };

@@ -31,7 +31,7 @@ static struct td_kernel_tunnel *get(const struct td_datapath *dp, struct td_hand
 
 /* --- in the thread --- */
 
-static int make_interface(struct td_kernel *k, const struct td_session_info *info,
+static int make_interface(struct td_kernel *k, const struct td_tunnel_info *info,
 			  struct td_task *task)
 {
 	int err = td_l2tp_session_create(&k->l2tp, info);
@@ -129,11 +129,10 @@ static void kernel_create(struct td_datapath *dp, struct td_handle handle, uint3
 static int adopt(struct td_kernel *k, struct td_kernel_tunnel *t,
 		 const struct td_session_info *info, int fd)
 {
-	struct td_tunnel_stats stats;
 	int err = td_kernel_attach_again(k, t, &info->flow, fd);
 
 	if (err == 0)
-		err = td_l2tp_session_stats(&k->l2tp, info->tunnel_id, info->session_id, &stats);
+		err = td_l2tp_session_get(&k->l2tp, info->tunnel_id, info->session_id);
 	if (err < 0)
 		return err;
 	td_kernel_set_ifindex(k, t, if_nametoindex(info->ifname));
@@ -209,33 +208,6 @@ static int kernel_keep_fd(struct td_datapath *dp, struct td_handle handle)
 	return t && t->state == TD_KERNEL_LIVE ? t->base.port->udp->fd : -1;
 }
 
-/*
- * One by one: to have the kernel list all sessions takes it time that grows with their square. By a
- * socket of its own, for the other is the thread's.
- */
-static size_t kernel_stats(struct td_datapath *dp, struct td_tunnel_stats *stats, size_t count)
-{
-	const struct td_kernel *k = (struct td_kernel *)dp;
-	struct td_l2tp l2tp;
-	size_t written = 0;
-
-	if (td_l2tp_open(&l2tp) < 0)
-		return 0;
-	for (uint32_t i = 0; i < dp->max_tunnels && written < count; i++) {
-		const struct td_kernel_tunnel *t = td_kernel_at(k, i);
-		struct td_tunnel_stats *to = &stats[written];
-
-		if (!t || t->state != TD_KERNEL_LIVE)
-			continue;
-		*to = (struct td_tunnel_stats){ .handle = t->base.handle };
-		if (td_l2tp_session_stats(&l2tp, t->base.info.tunnel_id, t->base.info.session_id,
-					  to) == 0)
-			written++;
-	}
-	td_l2tp_close(&l2tp);
-	return written;
-}
-
 /* --- the whole --- */
 
 /* Data that the kernel did not take, on a listener: no tunnel has that flow. */
@@ -243,7 +215,7 @@ static void data(struct td_datapath *dp, const struct td_datagram *datagram)
 {
 	uint32_t session_id;
 
-	if (td_l2tp_parse(datagram->bytes, datagram->size, &session_id) == 0)
+	if (td_l2tp_parse(datagram->bytes, datagram->size, 0, &session_id) == 0)
 		dp->counters.rx_malformed++;
 	else
 		dp->counters.rx_unknown_flow++;
@@ -274,6 +246,10 @@ static void kernel_close(struct td_datapath *dp)
 	struct td_kernel *k = (struct td_kernel *)dp;
 
 	td_backend_recall(dp);
+	if (TD_WITH_BROKER) {
+		td_kernel_count_close(k);
+		td_kernel_unguard(k);
+	}
 	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
 		struct td_kernel_tunnel *t = td_kernel_at(k, i);
 
@@ -307,8 +283,12 @@ static int open_kernel(struct td_kernel *k)
 {
 	int err = TD_WITH_BROKER ? make_index(k) : 0;
 
+	if (err == 0 && TD_WITH_BROKER)
+		err = td_kernel_count_open(k);
 	if (err == 0)
 		err = td_l2tp_open(&k->l2tp);
+	if (err == 0 && TD_WITH_BROKER)
+		err = td_kernel_guard(k);
 	return err < 0 ? err : td_kernel_watch(k);
 }
 
@@ -323,7 +303,7 @@ static int kernel_open(struct td_datapath **dp, const struct td_datapath_setup *
 	k = (struct td_kernel *)*dp;
 	k->dp.data = data;
 	k->rewrite = setup->rewrite;
-	k->timer.fd = -1;
+	k->timer.fd = k->guard_fd = -1;
 	k->unseen = setup->max_tunnels;
 	td_list_init(&k->leaving);
 	err = open_kernel(k);
@@ -347,6 +327,7 @@ const struct td_datapath_ops td_datapath_kernel = {
 	.destroy = kernel_destroy,
 	.send = kernel_send,
 	.keep_fd = TD_FOR_BROKER(kernel_keep_fd),
-	.stats = TD_FOR_BROKER(kernel_stats),
+	.count = td_kernel_count,
+	.shares_session_id = TD_FOR_BROKER(td_kernel_shares_session_id),
 	.counters = TD_FOR_BROKER(td_backend_counters),
 };

@@ -2,7 +2,7 @@
 /*
  * Inside the kernel back-end: kernel.c makes tunnels, kernel_socket.c their sockets, kernel_leave.c
  * removes them, kernel_watch.c sees their interfaces go, kernel_probe.c tries whether it can work at
- * all.
+ * all, kernel_guard.c keeps clients out of each other's tunnels, kernel_count.c counts packets.
  */
 #ifndef TD_DATAPATH_KERNEL_H
 #define TD_DATAPATH_KERNEL_H
@@ -46,6 +46,9 @@ struct td_kernel {
 		unseen; /* places from here on have not been looked at since notifications were lost */
 	struct td_index by_ifindex; /* by ifindex: the tunnels that have one */
 	struct td_index_cell *cells;
+	struct td_kernel_counting *counting; /* NULL: the loop counts */
+	struct td_tunnel_info guard;         /* tunnel_id 0: none is needed */
+	int guard_fd;
 };
 
 /* --- kernel_socket.c --- */
@@ -74,6 +77,8 @@ bool td_kernel_interface_exists(unsigned ifindex);
 void td_kernel_finish(struct td_kernel *k, struct td_kernel_tunnel *t, int result);
 /* Removes it; done(result) when it is gone. */
 void td_kernel_leave(struct td_kernel *k, struct td_kernel_tunnel *t, int result);
+/* The tunnel that has this interface, or NULL. */
+struct td_kernel_tunnel *td_kernel_find(const struct td_kernel *k, unsigned ifindex);
 /* An interface went; moved: into another network namespace, which we do not see. */
 void td_kernel_gone(struct td_kernel *k, unsigned ifindex, bool moved);
 /* Notifications were lost. */
@@ -96,5 +101,22 @@ int td_kernel_filter(int fd, unsigned load, unsigned offset, unsigned comparison
 /* --- kernel_probe.c --- */
 
 int td_kernel_probe(char *why, size_t size) __attribute__((warn_unused_result));
+/* Is a session found by its id alone (since Linux 6.11), whatever socket the packet came on? */
+bool td_kernel_finds_by_id_alone(struct td_l2tp *l2tp);
+/* A tunnel on fd under an id that was free. 0, and info->tunnel_id; or -errno. */
+int td_kernel_make_nameless(struct td_l2tp *l2tp, struct td_tunnel_info *info, int fd)
+	__attribute__((warn_unused_result));
+
+/* --- kernel_guard.c; for a broker --- */
+
+int td_kernel_guard(struct td_kernel *k) __attribute__((warn_unused_result));
+void td_kernel_unguard(struct td_kernel *k);
+bool td_kernel_shares_session_id(const struct td_datapath *dp);
+
+/* --- kernel_count.c --- */
+
+int td_kernel_count_open(struct td_kernel *k) __attribute__((warn_unused_result));
+void td_kernel_count_close(struct td_kernel *k);
+void td_kernel_count(struct td_datapath *dp);
 
 #endif

@@ -185,7 +185,7 @@ static void gone(struct td_kernel *k, struct td_kernel_tunnel *t)
 	}
 }
 
-static struct td_kernel_tunnel *find(const struct td_kernel *k, unsigned ifindex)
+struct td_kernel_tunnel *td_kernel_find(const struct td_kernel *k, unsigned ifindex)
 {
 	struct td_kernel_tunnel *only = td_kernel_at(k, 0);
 	struct td_index_pos pos;
@@ -198,7 +198,7 @@ static struct td_kernel_tunnel *find(const struct td_kernel *k, unsigned ifindex
 
 void td_kernel_gone(struct td_kernel *k, unsigned ifindex, bool moved)
 {
-	struct td_kernel_tunnel *t = find(k, ifindex);
+	struct td_kernel_tunnel *t = td_kernel_find(k, ifindex);
 
 	if (!t)
 		return;

@@ -9,41 +9,64 @@
 
 #define TRIES 4
 
-/* A throw-away tunnel under ids and a name that nobody has. Its socket has no address: there is
- * nobody whose packets it could take, and it works without any interface being up. */
-static int try_tunnel(struct td_l2tp *l2tp, int fd)
+int td_kernel_make_nameless(struct td_l2tp *l2tp, struct td_tunnel_info *info, int fd)
 {
-	struct td_session_info info = { .session_id = 1, .peer_session_id = 1 };
-	int err;
+	int err = 0;
 
 	for (int i = 0; i < TRIES; i++) {
-		err = td_entropy_get(&info.tunnel_id, sizeof(info.tunnel_id));
-		if (err == 0)
-			err = td_l2tp_tunnel_create(l2tp, &info, fd);
+		err = td_entropy_get(&info->tunnel_id, sizeof(info->tunnel_id));
+		if (err == 0 && info->tunnel_id != 0)
+			err = td_l2tp_tunnel_create(l2tp, info, fd);
 		if (err != -EEXIST)
 			break;
 	}
+	return err;
+}
+
+/* A throw-away tunnel with so many sessions of one id, under names that nobody has. Its socket has
+ * no address: there is nobody whose packets it could take, and it works without any interface being
+ * up. */
+static int try_tunnel(struct td_l2tp *l2tp, int fd, unsigned sessions)
+{
+	struct td_tunnel_info info = { 0 };
+	int err = td_kernel_make_nameless(l2tp, &info, fd);
+
 	if (err < 0)
 		return err;
-	snprintf(info.ifname, sizeof(info.ifname), "tdp%08x", (unsigned)info.tunnel_id);
-	err = td_l2tp_session_create(l2tp, &info);
+	info.session_id = info.peer_session_id = info.tunnel_id;
+	for (unsigned i = 0; i < sessions && err == 0; i++) {
+		snprintf(info.ifname, sizeof(info.ifname), "tdp%08x", (unsigned)info.tunnel_id + i);
+		err = td_l2tp_session_create(l2tp, &info);
+	}
 	/* The kernel removes it shortly after; should it not, then when the socket is closed. */
 	(void)!td_l2tp_tunnel_delete(l2tp, info.tunnel_id);
 	return err;
+}
+
+static int try_sessions(struct td_l2tp *l2tp, unsigned count)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int err = fd < 0 ? -errno : try_tunnel(l2tp, fd, count);
+
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+/* The same change of the kernel that made it look for the id alone made it accept this. */
+bool td_kernel_finds_by_id_alone(struct td_l2tp *l2tp)
+{
+	return try_sessions(l2tp, 2) == 0;
 }
 
 static int self_test(void)
 {
 	struct td_l2tp l2tp;
 	int err = td_l2tp_open(&l2tp);
-	int fd;
 
 	if (err < 0)
 		return err;
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	err = fd < 0 ? -errno : try_tunnel(&l2tp, fd);
-	if (fd >= 0)
-		close(fd);
+	err = try_sessions(&l2tp, 1);
 	td_l2tp_close(&l2tp);
 	return err;
 }

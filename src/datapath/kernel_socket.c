@@ -97,13 +97,22 @@ void td_kernel_detach(struct td_kernel_tunnel *t)
 
 /* --- in the thread --- */
 
+/* Its socket says it, in the peer's view. */
+static struct td_flow flow_of(const struct td_tunnel *t)
+{
+	const struct td_udp *udp = &((const struct td_kernel_tunnel *)t)->udp;
+
+	return (struct td_flow){ .local = udp->local, .peer = udp->peer };
+}
+
 int td_kernel_divert(struct td_tunnel *t)
 {
 	const struct td_kernel *k = (struct td_kernel *)t->task.dp;
+	const struct td_flow flow = flow_of(t);
 	int err = 0;
 
 	if (t->task.port != 0)
-		err = td_rewrite_add(k->rewrite, &t->info.flow, t->task.port);
+		err = td_rewrite_add(k->rewrite, &flow, t->task.port);
 	/* Unless it is another's, it may be there whatever the answer was, or if there was none. */
 	t->task.rewritten = t->task.port != 0 && err != -EEXIST;
 	return err;
@@ -112,7 +121,8 @@ int td_kernel_divert(struct td_tunnel *t)
 void td_kernel_undivert(struct td_tunnel *t)
 {
 	const struct td_kernel *k = (struct td_kernel *)t->task.dp;
+	const struct td_flow flow = flow_of(t);
 
-	if (t->task.rewritten && td_rewrite_remove(k->rewrite, &t->info.flow, t->task.port) == 0)
+	if (t->task.rewritten && td_rewrite_remove(k->rewrite, &flow, t->task.port) == 0)
 		t->task.rewritten = false;
 }

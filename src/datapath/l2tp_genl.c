@@ -39,7 +39,7 @@ struct nlmsghdr *td_l2tp_build_get_family(void *buf)
 }
 
 struct nlmsghdr *td_l2tp_build_tunnel_create(void *buf, uint16_t family,
-					     const struct td_session_info *info, int fd)
+					     const struct td_tunnel_info *info, int fd)
 {
 	struct nlmsghdr *nlh = begin_l2tp(buf, family, L2TP_CMD_TUNNEL_CREATE, info->tunnel_id);
 
@@ -52,7 +52,7 @@ struct nlmsghdr *td_l2tp_build_tunnel_create(void *buf, uint16_t family,
 
 /* Without L2TP_ATTR_L2SPEC_TYPE the kernel takes the default sublayer, which is the wire's. */
 struct nlmsghdr *td_l2tp_build_session_create(void *buf, uint16_t family,
-					      const struct td_session_info *info)
+					      const struct td_tunnel_info *info)
 {
 	struct nlmsghdr *nlh = begin_l2tp(buf, family, L2TP_CMD_SESSION_CREATE, info->tunnel_id);
 
@@ -60,6 +60,10 @@ struct nlmsghdr *td_l2tp_build_session_create(void *buf, uint16_t family,
 	mnl_attr_put_u32(nlh, L2TP_ATTR_PEER_SESSION_ID, info->peer_session_id);
 	mnl_attr_put_u16(nlh, L2TP_ATTR_PW_TYPE, L2TP_PWTYPE_ETH);
 	mnl_attr_put_strz(nlh, L2TP_ATTR_IFNAME, info->ifname);
+	if (info->cookie_size != 0) {
+		mnl_attr_put(nlh, L2TP_ATTR_COOKIE, info->cookie_size, info->peer_cookie);
+		mnl_attr_put(nlh, L2TP_ATTR_PEER_COOKIE, info->cookie_size, info->cookie);
+	}
 	return nlh;
 }
 
@@ -99,53 +103,6 @@ int td_l2tp_parse_family(const struct nlmsghdr *nlh, void *family)
 	return mnl_attr_parse(nlh, sizeof(struct genlmsghdr), family_attribute, family);
 }
 
-/* Where in the struct an attribute's value goes, as the number of a 64-bit word and one; 0: nowhere.
- */
-#define FIELD(name) (1 + offsetof(struct td_tunnel_stats, name) / sizeof(uint64_t))
-static const uint8_t stats_fields[] = {
-	[L2TP_ATTR_TX_PACKETS] = FIELD(tx_packets), [L2TP_ATTR_TX_BYTES] = FIELD(tx_bytes),
-	[L2TP_ATTR_TX_ERRORS] = FIELD(tx_errors),   [L2TP_ATTR_RX_PACKETS] = FIELD(rx_packets),
-	[L2TP_ATTR_RX_BYTES] = FIELD(rx_bytes),     [L2TP_ATTR_RX_ERRORS] = FIELD(rx_errors),
-};
-
-static int stats_attribute(const struct nlattr *attr, void *stats)
-{
-	const uint16_t type = mnl_attr_get_type(attr);
-
-	if (type >= sizeof(stats_fields) || stats_fields[type] == 0)
-		return MNL_CB_OK;
-	if (mnl_attr_validate(attr, MNL_TYPE_U64) < 0)
-		return MNL_CB_ERROR;
-	((uint64_t *)stats)[stats_fields[type] - 1] = mnl_attr_get_u64(attr);
-	return MNL_CB_OK;
-}
-
-static int session_attribute(const struct nlattr *attr, void *stats)
-{
-	if ((attr->nla_type & NLA_TYPE_MASK) != L2TP_ATTR_STATS)
-		return MNL_CB_OK;
-	/* The kernel marks nests, or does not; what is in them is checked one by one. */
-	return mnl_attr_parse_nested(attr, stats_attribute, stats);
-}
-
-/* The kernel's bytes have the L2TP headers in them, ours are the frames'. */
-static void without_headers(uint64_t *bytes, uint64_t packets)
-{
-	const uint64_t headers = packets * TD_L2TP_HEADER;
-
-	*bytes = *bytes > headers ? *bytes - headers : 0;
-}
-
-int td_l2tp_parse_session(const struct nlmsghdr *nlh, void *ctx)
-{
-	struct td_tunnel_stats *stats = ctx;
-	int more = mnl_attr_parse(nlh, sizeof(struct genlmsghdr), session_attribute, stats);
-
-	without_headers(&stats->tx_bytes, stats->tx_packets);
-	without_headers(&stats->rx_bytes, stats->rx_packets);
-	return more;
-}
-
 static int transact(struct td_l2tp *l2tp, struct nlmsghdr *request)
 {
 	return td_netlink_transact(&l2tp->netlink, request, NULL, NULL);
@@ -172,12 +129,12 @@ void td_l2tp_close(struct td_l2tp *l2tp)
 	td_netlink_close(&l2tp->netlink);
 }
 
-int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_session_info *info, int fd)
+int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_tunnel_info *info, int fd)
 {
 	return transact(l2tp, td_l2tp_build_tunnel_create(l2tp->request, l2tp->family, info, fd));
 }
 
-int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_session_info *info)
+int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_tunnel_info *info)
 {
 	return transact(l2tp, td_l2tp_build_session_create(l2tp->request, l2tp->family, info));
 }
@@ -192,11 +149,8 @@ int td_l2tp_tunnel_get(struct td_l2tp *l2tp, uint32_t tunnel_id)
 	return transact(l2tp, td_l2tp_build_tunnel_get(l2tp->request, l2tp->family, tunnel_id));
 }
 
-int td_l2tp_session_stats(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t session_id,
-			  struct td_tunnel_stats *stats)
+int td_l2tp_session_get(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t session_id)
 {
-	return td_netlink_transact(
-		&l2tp->netlink,
-		td_l2tp_build_session_get(l2tp->request, l2tp->family, tunnel_id, session_id),
-		td_l2tp_parse_session, stats);
+	return transact(l2tp, td_l2tp_build_session_get(l2tp->request, l2tp->family, tunnel_id,
+							session_id));
 }

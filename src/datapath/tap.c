@@ -144,7 +144,6 @@ static int take(struct td_tap *tap, struct td_handle handle, const struct td_ses
 	t = (struct td_tap_tunnel *)base;
 	t->fd = -1;
 	t->base.port = td_ports_of(&tap->dp, udp);
-	t->stats.handle = handle;
 	set_flow(tap, t, &flow);
 	*result = t;
 	return 0;
@@ -278,17 +277,21 @@ static int tap_keep_fd(struct td_datapath *dp, struct td_handle handle)
 	return t && t->live ? t->fd : -1;
 }
 
-static size_t tap_stats(struct td_datapath *dp, struct td_tunnel_stats *stats, size_t count)
+static void tap_count(struct td_datapath *dp)
 {
-	size_t written = 0;
-
-	for (uint32_t i = 0; i < dp->max_tunnels && written < count; i++) {
+	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
 		const struct td_tap_tunnel *t = tunnel_at((struct td_tap *)dp, i);
 
 		if (t->base.handle.generation != 0)
-			stats[written++] = t->stats;
+			dp->host.counted(dp->host.ctx, t->base.handle, &t->stats);
 	}
-	return written;
+}
+
+/* It looks whose flow the packet came on. */
+static bool tap_shares_session_id(const struct td_datapath *dp)
+{
+	(void)dp;
+	return false;
 }
 
 /* Wherever its descriptor is. */
@@ -382,6 +385,7 @@ const struct td_datapath_ops td_datapath_tap = {
 	.destroy = tap_destroy,
 	.send = td_backend_send,
 	.keep_fd = TD_FOR_BROKER(tap_keep_fd),
-	.stats = TD_FOR_BROKER(tap_stats),
+	.count = tap_count,
+	.shares_session_id = TD_FOR_BROKER(tap_shares_session_id),
 	.counters = TD_FOR_BROKER(td_backend_counters),
 };

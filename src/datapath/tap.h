@@ -22,7 +22,7 @@ struct td_tap_tunnel {
 	bool live;     /* moves frames */
 	uint32_t hash; /* of flow */
 	struct td_flow flow;
-	struct td_tunnel_stats stats;
+	struct td_link_stats stats; /* rx: from the peer */
 };
 
 struct td_tap {
@@ -37,8 +37,10 @@ struct td_tap {
 	unsigned frames; /* of the current turn */
 	/* The packet that found the socket full. */
 	struct td_handle held_by;
-	size_t held_bytes;
-	uint8_t packet[TD_L2TP_HEADER + TD_FRAME_MAX + 1]; /* the last byte: frame too long */
+	size_t held_bytes; /* of its frame */
+	/* A frame is read behind room for a header, which is put right before it. The last byte: frame
+	 * too long. */
+	uint8_t packet[TD_L2TP_HEADER_MAX + TD_FRAME_MAX + 1];
 };
 
 /* tap.c */

@@ -13,6 +13,7 @@
  * the port at once. Nothing outside this file knows that it is one at a time.
  */
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "datapath/tap.h"
@@ -41,15 +42,19 @@ static struct td_tap_tunnel *owner(const struct td_tap *tap, const struct epoll_
 }
 
 /* Returns -EAGAIN when the socket is full; anything else is done with, sent or lost. */
-static int send_packet(struct td_tap_tunnel *t, const uint8_t *packet, size_t size)
+static int send_frame(struct td_tap *tap, struct td_tap_tunnel *t, size_t frame_bytes)
 {
+	const struct td_tunnel_info *info = &t->base.info;
+	uint8_t *packet = tap->packet + TD_DATA_COOKIE - info->cookie_size;
+	const size_t header =
+		td_l2tp_put(packet, info->peer_session_id, info->peer_cookie, info->cookie_size);
 	int err = -ENOTCONN;
 
 	if (t->base.port)
-		err = td_port_send(t->base.port, &t->flow, packet, size);
+		err = td_port_send(t->base.port, &t->flow, packet, header + frame_bytes);
 	if (err == 0) {
 		t->stats.tx_packets++;
-		t->stats.tx_bytes += size - TD_L2TP_HEADER;
+		t->stats.tx_bytes += frame_bytes;
 	} else if (err != -EAGAIN) {
 		t->stats.tx_errors++;
 	}
@@ -58,18 +63,16 @@ static int send_packet(struct td_tap_tunnel *t, const uint8_t *packet, size_t si
 
 static int forward(struct td_tap *tap, struct td_tap_tunnel *t, size_t frame_bytes)
 {
-	const size_t size = TD_L2TP_HEADER + frame_bytes;
 	int err;
 
 	if (frame_bytes > TD_FRAME_MAX) {
 		t->stats.tx_errors++;
 		return 0;
 	}
-	td_l2tp_put(tap->packet, t->base.info.peer_session_id);
-	err = send_packet(t, tap->packet, size);
+	err = send_frame(tap, t, frame_bytes);
 	if (err == -EAGAIN) {
 		tap->held_by = t->base.handle;
-		tap->held_bytes = size;
+		tap->held_bytes = frame_bytes;
 	}
 	return err;
 }
@@ -82,8 +85,8 @@ static int serve(struct td_tap *tap, struct td_tap_tunnel *t, uint32_t events)
 		return 0;
 	}
 	while (tap->frames < TD_TAP_FRAMES) {
-		ssize_t got = read(t->fd, tap->packet + TD_L2TP_HEADER,
-				   sizeof(tap->packet) - TD_L2TP_HEADER);
+		ssize_t got = read(t->fd, tap->packet + TD_L2TP_HEADER_MAX,
+				   sizeof(tap->packet) - TD_L2TP_HEADER_MAX);
 
 		if (got < 0) {
 			/* Whatever else it says would be said for ever. */
@@ -125,32 +128,42 @@ void td_tap_resume(struct td_datapath *dp)
 	struct td_tap *tap = (struct td_tap *)dp;
 	struct td_tap_tunnel *t = (struct td_tap_tunnel *)td_backend_get(dp, tap->held_by);
 
-	if (t && send_packet(t, tap->packet, tap->held_bytes) == -EAGAIN)
+	if (t && send_frame(tap, t, tap->held_bytes) == -EAGAIN)
 		return;
 	tap->held_by = TD_NO_HANDLE;
 	(void)!td_loop_change(dp->loop, &tap->watch, EPOLLIN);
 }
 
+/* The tunnel that takes this packet; NULL: none, which was counted. */
+static struct td_tap_tunnel *addressee(struct td_datapath *dp, const struct td_datagram *datagram,
+				       size_t *header)
+{
+	struct td_tap_tunnel *t = td_tap_find((struct td_tap *)dp, &datagram->flow);
+	const size_t cookie_size = t ? t->base.info.cookie_size : 0;
+	uint32_t session_id;
+
+	*header = td_l2tp_parse(datagram->bytes, datagram->size, cookie_size, &session_id);
+	if (*header == 0)
+		dp->counters.rx_malformed++;
+	else if (!t)
+		dp->counters.rx_unknown_flow++;
+	else if (session_id != t->base.info.session_id)
+		dp->counters.rx_bad_session++;
+	else if (memcmp(datagram->bytes + TD_L2TP_COOKIE, t->base.info.cookie, cookie_size) != 0)
+		dp->counters.rx_bad_cookie++;
+	else
+		return t;
+	return NULL;
+}
+
 void td_tap_data(struct td_datapath *dp, const struct td_datagram *datagram)
 {
-	uint32_t session_id;
-	size_t header = td_l2tp_parse(datagram->bytes, datagram->size, &session_id);
-	struct td_tap_tunnel *t;
+	size_t header;
+	struct td_tap_tunnel *t = addressee(dp, datagram, &header);
 	ssize_t written;
 
-	if (header == 0) {
-		dp->counters.rx_malformed++;
+	if (!t)
 		return;
-	}
-	t = td_tap_find((struct td_tap *)dp, &datagram->flow);
-	if (!t) {
-		dp->counters.rx_unknown_flow++;
-		return;
-	}
-	if (session_id != t->base.info.session_id) {
-		dp->counters.rx_bad_session++;
-		return;
-	}
 	/* It fails when the interface is down, or full: the frame is lost, as on any wire. */
 	written = t->live ? write(t->fd, datagram->bytes + header, datagram->size - header) : -1;
 	if (written < 0) {

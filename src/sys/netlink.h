@@ -41,6 +41,13 @@ struct td_netlink_batch {
 int td_netlink_send_batch(struct td_netlink *netlink, const struct td_netlink_batch *batch,
 			  uint32_t *refused) __attribute__((warn_unused_result));
 /*
+ * Sends a request with NLM_F_DUMP and reads until the end of the list; each item goes to parse,
+ * whose result does not matter. What changes meanwhile may be there twice or not at all. 0, or
+ * -errno as the kernel answered; -ETIMEDOUT: it did not; -EBADMSG: an answer made no sense.
+ */
+int td_netlink_dump(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse, void *ctx)
+	__attribute__((warn_unused_result));
+/*
  * mnl_cb_run() for any port, but whatever the lengths of messages claim, it ends. libmnl may read up
  * to the next multiple of 4 bytes, so answer has as many.
  */

@@ -72,7 +72,7 @@ void td_kernel_tick(struct td_kernel *k)
 	fail();
 }
 
-static const struct td_session_info info = {
+static const struct td_tunnel_info info = {
 	.tunnel_id = 100,
 	.session_id = 100,
 	.peer_tunnel_id = 1,
@@ -84,7 +84,6 @@ static const struct td_session_info info = {
 static int ask_l2tp(uint8_t what)
 {
 	struct td_l2tp l2tp = { .family = 0x23 };
-	struct td_tunnel_stats stats = { 0 };
 
 	switch (what) {
 	case 0:
@@ -97,19 +96,32 @@ static int ask_l2tp(uint8_t what)
 	case 3:
 		return td_l2tp_tunnel_get(&l2tp, info.tunnel_id);
 	default:
-		return td_l2tp_session_stats(&l2tp, info.tunnel_id, info.session_id, &stats);
+		return td_l2tp_session_get(&l2tp, info.tunnel_id, info.session_id);
 	}
+}
+
+static void count_link(void *links, unsigned ifindex, const struct td_link_stats *stats)
+{
+	(void)ifindex;
+	(void)stats;
+	++*(unsigned *)links;
 }
 
 static int ask_rtnl(uint8_t what)
 {
 	struct td_rtnl rtnl = { 0 };
+	struct td_link_stats stats;
+	unsigned links = 0;
 
 	switch (what) {
 	case 0:
 		return td_rtnl_set_mtu(&rtnl, "lo", 1446);
 	case 1:
 		return td_rtnl_set_up(&rtnl, "lo");
+	case 2:
+		return td_rtnl_stats(&rtnl, 1, &stats);
+	case 3:
+		return td_rtnl_stats_all(&rtnl, count_link, &links);
 	default:
 		return td_rtnl_set_rate(&rtnl, "lo", 1024);
 	}
@@ -134,7 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	int err;
 
 	input = td_reader_init(bytes, size);
-	what = td_read_u8(&input) % 8;
+	what = td_read_u8(&input) % 10;
 	notifications = td_read_u8(&input) % 8;
 	for (; notifications > 0; notifications--)
 		notify();

@@ -13,6 +13,7 @@ import time
 import pytest
 
 import hookscripts
+import links
 from netlab import SLOW, Lab
 from programs import BROKER, CLIENT, DATAPATH, SANITIZER_REPORT, Broker, Client, Program
 from programs import write_config
@@ -83,6 +84,7 @@ class World(Lab):
         self.directory = directory
         self.programs = []
         self.closers = []
+        self.watches = {}  # of hosts, for interfaces of the wrong kind
 
     def start(self, kind, ns, argv, name, **options):
         path = self.directory / f"{name}-{len(self.programs)}.log"
@@ -96,10 +98,10 @@ class World(Lab):
     def broker(self, ns, config=None, ready=True, env=None, cwd=None, **sections):
         """Starts a broker; sections (broker=, log=, hooks=) differ from the default settings."""
         config = config or self.config(**sections)
+        datapath = self.expect(ns, (sections.get("broker") or {}).get("datapath", DATAPATH))
         broker = self.start(Broker, ns, [BROKER, config], "broker", env=env, cwd=cwd)
         broker.config_path = config
-        setting = (sections.get("broker") or {}).get("datapath", DATAPATH)
-        broker.datapath = expected_datapath(setting)
+        broker.datapath = datapath
         return broker.wait_ready() if ready else broker
 
     def client(
@@ -116,10 +118,27 @@ class World(Lab):
         argv = [CLIENT, "-f", "-u", uuid, "-i", ifname, "--datapath", datapath]
         for address in brokers:
             argv += ["-b", address]
+        datapath = self.expect(ns, datapath)
         client = self.start(Client, ns, argv + list(options), "client", env=env, cwd=cwd)
         client.ifname = ifname
-        client.datapath = expected_datapath(datapath)
+        client.datapath = datapath
         return client
+
+    def expect(self, ns, setting):
+        """A program with that setting is about to start: what its interfaces must be made of."""
+        datapath = expected_datapath(setting)
+        if datapath and ns not in self.watches:
+            with ns.entered():
+                self.watches[ns] = self.closing(links.Watch())
+        return datapath
+
+    def fallbacks(self):
+        """Interfaces that are TAPs, in hosts whose programs are to use the kernel's L2TP."""
+        return [
+            f"{name} in {ns} is a TAP"
+            for ns, watch in self.watches.items()
+            for name in {name for name, link in watch.made() if link.kind == "tun"}
+        ]
 
     def program(self, ns, argv, name="program", **options):
         return self.start(Program, ns, argv, name, **options)
@@ -167,6 +186,7 @@ def world(tmp_path):
         yield made
         faults = made.end_programs()
         faults += [f"left behind: {name}" for name in made.leftovers()]
+        faults += made.fallbacks()
     finally:
         for program in made.programs:
             if program.running():

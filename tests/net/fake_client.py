@@ -22,6 +22,11 @@ GIVE_UP_S = 15
 STRAY = bytes.fromhex("a81c0eb20000")
 
 
+def in_vain(seconds):
+    """A limit of time for what must not come: a slow machine needs no more patience for that."""
+    return seconds / SLOW
+
+
 class Refused(Exception):
     """The broker answered PREPARE with ERROR."""
 

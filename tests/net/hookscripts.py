@@ -7,14 +7,13 @@ import os
 from netlab import wait_until
 
 SCRIPT = """#!/usr/bin/python3 -I
-import json, os, subprocess, sys, time
-record = {{
+import json, os, socket, sys, time
+{imports}record = {{
     "hook": {hook!r}, "args": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ),
     "pid": os.getpid(), "time": time.monotonic(),
     "stdin": os.readlink("/proc/self/fd/0"), "fds": sorted(map(int, os.listdir("/proc/self/fd"))),
 }}
-links = json.loads(subprocess.run(["ip", "-j", "link"], capture_output=True).stdout or "[]")
-record["links"] = [link["ifname"] for link in links]
+record["links"] = [name for _, name in socket.if_nameindex()]
 def note(**more):
     line = json.dumps({{**record, **more}}) + "\\n"
     with open({path!r}, "a") as log:
@@ -37,7 +36,8 @@ class Recorder:
     def script(self, hook, body=""):
         """An executable for that hook; body: Python to run after the call was noted."""
         path = self.directory / hook
-        text = SCRIPT.format(hook=hook, path=str(self.path), body=body)
+        imports = "import subprocess\n" if "subprocess" in body else ""  # it takes a while
+        text = SCRIPT.format(hook=hook, path=str(self.path), body=body, imports=imports)
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755)
         return str(path)
@@ -68,3 +68,8 @@ class Recorder:
             lambda: len(self.records(hook, event)) >= count, timeout, f"{count} calls of {hook}"
         )
         return self.records(hook, event)
+
+    def wait_noticed(self, hook):
+        """Waits until a call of that hook has ended, and who made it knows that."""
+        (record,) = self.wait(hook, event="end")
+        wait_until(lambda: not os.path.exists(f"/proc/{record['pid']}"), 10, f"{hook} is noticed")

@@ -7,6 +7,7 @@ Lab.close(), whatever happened in between.
 
 import contextlib
 import ctypes
+import ipaddress
 import json
 import os
 import re
@@ -23,18 +24,27 @@ SLOW = float(os.environ.get("TD_SLOW", "1"))
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWNET = 0x40000000
+MS_BIND = 4096
+MNT_DETACH = 2
+LINK_SCOPE = "20"  # in /proc/net/if_inet6
+HANDLES = "/run/netns"  # where ip(8) looks for namespaces, too
+HERE = "/proc/thread-self/ns/net"
 
 
 def wait_until(condition, timeout=10, what="condition"):
-    """Polls until condition() is true and returns its value; fails when the time is over."""
-    end = time.monotonic() + timeout * SLOW
+    """Polls until condition() is true and returns its value; fails when the time is over.
+
+    The longer it took already, the less often it looks: what many tests do at once costs the
+    machine the time that they wait for."""
+    begin = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        waited = time.monotonic() - begin
+        if waited > timeout * SLOW:
             raise AssertionError(f"not within {timeout * SLOW:g} s: {what}")
-        time.sleep(0.05)
+        time.sleep(min(max(waited / 8, 0.05), 0.5))
 
 
 def holds(condition, seconds, what="condition"):
@@ -45,32 +55,55 @@ def holds(condition, seconds, what="condition"):
         time.sleep(0.1)
 
 
+def system_call(name, *args):
+    if getattr(LIBC, name)(*args) != 0:
+        raise OSError(ctypes.get_errno(), name)
+
+
 class Namespace:
-    """A host. Its interfaces are down until Lab.link() sets them up."""
+    """A host. Its interfaces are down until Lab.link() sets them up.
+
+    In an emulated machine nothing costs as much as starting a program. So what every test does is
+    done by system calls, where ip(8) would need an invocation for each."""
 
     def __init__(self, name):
         self.name = name
-        subprocess.run(["ip", "netns", "add", name], check=True)
+        self.handle = f"{HANDLES}/{name}"
+        self.own_files = False  # in /etc/netns
+        os.makedirs(HANDLES, exist_ok=True)
+        with open(self.handle, "xb"), returning():
+            system_call("unshare", CLONE_NEWNET)
+            system_call("mount", HERE.encode(), self.handle.encode(), None, MS_BIND, None)
+        self.inode = os.stat(self.handle).st_ino
         self.sysctl("net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
-        self.ip("link set lo up")
+        with self.entered():
+            links.set_up("lo")
 
     def __str__(self):
         return self.name
 
     def command(self, argv):
+        """What to execute to have that run in this host."""
         return ["ip", "netns", "exec", self.name, *map(str, argv)]
+
+    def popen(self, argv, **options):
+        """Starts a program in this host."""
+        if self.own_files:
+            return subprocess.Popen(self.command(argv), **options)
+        with self.entered():
+            return subprocess.Popen([str(word) for word in argv], **options)
 
     def run(self, *argv, check=True, text=None, timeout=30):
         """Runs a command in this host and returns the finished process."""
-        done = subprocess.run(
-            self.command(argv),
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=timeout * SLOW,
-        )
-        assert not check or done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
-        return done
+        pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        with self.popen(argv, text=True, **pipes) as process:
+            try:
+                out, err = process.communicate(text, timeout * SLOW)
+            except BaseException:
+                process.kill()
+                raise
+        assert not check or process.returncode == 0, f"{argv}: {out}{err}"
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def ip(self, *commands):
         """ip(8) in this host, once for all the commands, their words separated by spaces."""
@@ -125,14 +158,10 @@ class Namespace:
 
     @contextlib.contextmanager
     def entered(self):
-        """What this thread opens inside belongs to this host (sockets keep their namespace)."""
-        with open("/proc/thread-self/ns/net", "rb") as home:
-            with open(f"/run/netns/{self.name}", "rb") as there:
-                set_namespace(there)
-            try:
-                yield
-            finally:
-                set_namespace(home)
+        """What this thread opens or starts inside belongs to this host (sockets keep it)."""
+        with returning(), open(self.handle, "rb") as there:
+            set_namespace(there)
+            yield
 
     def udp(self, peer=None, local=None):
         """A UDP socket in this host; peer, local: (address, port)."""
@@ -153,25 +182,43 @@ class Namespace:
         return sock
 
     def pids(self):
-        listed = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, text=True)
-        return [int(pid) for pid in listed.stdout.split()]
+        """Of the processes in this host."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{pid}/ns/net").st_ino == self.inode:
+                    found.append(int(pid))
+        return found
 
     def remove(self):
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        subprocess.run(["ip", "netns", "del", self.name], check=True)
+        system_call("umount2", self.handle.encode(), MNT_DETACH)
+        os.unlink(self.handle)
         shutil.rmtree(f"/etc/netns/{self.name}", ignore_errors=True)
 
 
 def set_namespace(handle):
-    if LIBC.setns(handle.fileno(), CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "setns")
+    system_call("setns", handle.fileno(), CLONE_NEWNET)
+
+
+@contextlib.contextmanager
+def returning():
+    """Afterwards this thread is in the network namespace that it is in now."""
+    with open(HERE, "rb") as home:
+        try:
+            yield
+        finally:
+            set_namespace(home)
 
 
 def link_local(ns, ifname):
-    found = [a for a in ns.addresses(ifname) if a.startswith("fe80:")]
-    return found[0] if found else None
+    """The interface's IPv6 link-local address; None when it has none."""
+    with ns.entered(), open("/proc/thread-self/net/if_inet6", encoding="ascii") as table:
+        rows = [line.split() for line in table]
+    found = [row[0] for row in rows if row[5] == ifname and row[3] == LINK_SCOPE]
+    return str(ipaddress.IPv6Address(bytes.fromhex(found[0]))) if found else None
 
 
 def pings(source, ifname, address, size=56):
@@ -210,18 +257,19 @@ class Lab:
 
     def hosts_file(self, ns, *lines):
         """What names mean in that host, for programs that are started there from now on."""
+        ns.own_files = True
         os.makedirs(f"/etc/netns/{ns.name}", exist_ok=True)
         with open(f"/etc/netns/{ns.name}/hosts", "w", encoding="ascii") as hosts:
             hosts.write("127.0.0.1 localhost\n" + "".join(line + "\n" for line in lines))
 
     def link(self, one, one_if, other, other_if, mtu=1500):
-        subprocess.run(
-            f"ip link add {one_if} netns {one} mtu {mtu} type veth"
-            f" peer name {other_if} mtu {mtu} netns {other}".split(),
-            check=True,
+        one.ip(
+            f"link add {one_if} mtu {mtu} type veth"
+            f" peer name {other_if} mtu {mtu} netns {other}"
         )
         for ns, ifname in ((one, one_if), (other, other_if)):
-            ns.ip(f"link set {ifname} up")
+            with ns.entered():
+                links.set_up(ifname)
 
     def pair(self, mtu=1500):
         """Two hosts on one wire: broker 192.0.2.1 and 2001:db8::1, client …2; interface wan."""
@@ -238,14 +286,15 @@ class Lab:
     def switch(self, *roles):
         """Hosts on one switch, with addresses 192.0.2.1, .2, … and 2001:db8::1, …"""
         switch = self.host("switch")
-        switch.ip("link add bridge type bridge", "link set bridge up")
-        hosts = []
-        for last, role in enumerate(roles, 1):
-            ns = self.host(role)
-            self.link(ns, "wan", switch, f"port{last}")
-            switch.ip(f"link set port{last} master bridge")
+        hosts = [self.host(role) for role in roles]
+        lines = ["link add bridge up type bridge"]
+        for last, ns in enumerate(hosts, 1):
+            lines.append(f"link add port{last} up master bridge type veth peer name wan netns {ns}")
+        switch.ip(*lines)
+        for last, ns in enumerate(hosts, 1):
+            with ns.entered():
+                links.set_up("wan")
             self.number(ns, last)
-            hosts.append(ns)
         return hosts
 
     def narrow_path(self, mtu):

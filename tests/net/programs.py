@@ -58,8 +58,8 @@ class Program:
         self.expected = 0  # exit status; None: any
         self.datapath = None  # that its interfaces must be of
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(
-                ns.command(self.argv) if ns else self.argv,
+            self.process = (ns.popen if ns else subprocess.Popen)(
+                self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -136,11 +136,13 @@ def default_config():
     }
 
 
-def write_config(path, broker=None, log=None, hooks=None):
-    """A configuration file from the defaults and what differs; a key set to None is left out."""
+def write_config(path, broker=None, log=None, hooks=None, bridges=None):
+    """A configuration file from the defaults and what differs; a key set to None is left out.
+    bridges: by the names of their sections."""
     sections = default_config()
     for name, changes in (("broker", broker), ("log", log), ("hooks", hooks)):
         sections[name].update(changes or {})
+    sections.update(bridges or {})
     lines = []
     for name, keys in sections.items():
         lines.append(f"[{name}]")
@@ -158,6 +160,18 @@ class Broker(Program):
     def ready(self):
         assert self.running(), "the broker ended"
         return re.search(r"^\S+ ready for \d+ tunnels", self.log(), re.M)
+
+    def workers(self):
+        """Process ids of the children that are no hooks; none while a new worker is awaited."""
+        return [pid for pid in self.children() if self.is_worker(pid)]
+
+    @staticmethod
+    def is_worker(pid):
+        try:
+            with open(f"/proc/{pid}/comm", encoding="ascii") as comm:
+                return comm.read() == "td-worker\n"
+        except OSError:
+            return False
 
     def tunnels(self):
         return self.ns.tunnels()

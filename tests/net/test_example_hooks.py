@@ -144,10 +144,15 @@ def test_block_rate_limited(world, net):
     assert arrived(listener, sender, *everything) == everything
     hook(broker, "block-rate-limited.sh", net + "77", 40000, "uuid", TD_SECONDS=1000)
     assert arrived(listener, sender, *everything) == everything
-    hook(broker, "block-rate-limited.sh", net + "2", 40000, "uuid", TD_SECONDS=4)
-    hook(broker, "block-rate-limited.sh", net + "2", 40000, "uuid", TD_SECONDS=4)
+    hook(broker, "block-rate-limited.sh", net + "2", 40000, "uuid", TD_SECONDS=1000)
+    hook(broker, "block-rate-limited.sh", net + "2", 40000, "uuid", TD_SECONDS=1000)
     assert arrived(listener, sender, *everything) == [PREPARE, DATA, KEEPALIVE]
-    wait_until(lambda: COOKIE in arrived(listener, sender, COOKIE, KEEPALIVE))
+    # Another one is blocked for a short time only.
+    client.ip(f"address add {net}3/{'64' if ':' in net else '24'} dev wan")
+    hook(broker, "block-rate-limited.sh", net + "3", 40000, "uuid", TD_SECONDS=2)
+    other = client.udp(peer=(net + "1", 8942), local=(net + "3", 0))
+    wait_until(lambda: COOKIE in arrived(listener, other, COOKIE, KEEPALIVE))
+    assert arrived(listener, sender, *everything) == [PREPARE, DATA, KEEPALIVE]
 
 
 def test_block_rate_limited_ports(world):

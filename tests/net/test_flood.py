@@ -94,6 +94,7 @@ def test_no_handshake_is_lost(world, rx_scaling):
     assert (setup["established"], setup["retries"], lost) == (TUNNELS, 0, 0), setup
 
 
+@pytest.mark.slow
 def test_they_would_be_lost(world):
     """The same with a broker that does not look at what tunnel sockets got from others."""
     setup, lost = open_tunnels(world, "off", NO_DRAIN="1")

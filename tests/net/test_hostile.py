@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fake_client import FakeClient, Refused
+from fake_client import FakeClient, Refused, in_vain
 from netlab import holds, traffic, wait_until
 import wire
 
@@ -80,12 +80,12 @@ def test_prepare_without_valid_cookie_is_ignored(world):
     lines = len(broker.log_lines())
     client = world.closing(FakeClient(here))
     client.cookie = b"12345678"
-    assert not client.prepare(2)
+    assert not client.prepare(in_vain(2))
     # A cookie is for one address and port.
     other = world.closing(FakeClient(here))
     assert other.ask_cookie()
     client.cookie = other.cookie
-    assert not client.prepare(2)
+    assert not client.prepare(in_vain(2))
     assert broker.tunnels() == []
     assert len(broker.log_lines()) == lines
 

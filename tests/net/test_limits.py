@@ -1,44 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Bandwidth, rates of new tunnels, and a broker that is full."""
+"""Rates of new tunnels, and a broker that is full."""
 
-import json
 import threading
 import time
 
 import pytest
 
-from fake_client import FakeClient, Refused
+from fake_client import FakeClient, Refused, in_vain
 from netlab import SLOW, holds, traffic, wait_until
-
-
-def goodput_kbps(sender, receiver, address, seconds=4):
-    """What arrives of a TCP stream from sender to receiver."""
-    server = receiver.run("iperf3", "-s", "-D", "-1", "-B", address)
-    assert server.returncode == 0
-    wait_until(lambda: ":5201" in receiver.run("ss", "-Hlnt").stdout, 5, "iperf3 listens")
-    done = sender.run("iperf3", "-c", address, "-t", seconds, "-O", "1", "-J", timeout=60)
-    return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 1000
-
-
-@pytest.mark.parametrize("asked", [2048, 0])
-def test_bandwidth_limit(world, asked):
-    """Towards the client; the other direction is the client's own affair."""
-    there, here = world.pair()
-    broker = world.broker(there)
-    world.client(here, "-L", asked).wait_up()
-    (name,) = broker.wait_tunnels(1)
-    traffic(there, name, here, "tunnel")
-    there.ip(f"address add 10.1.1.1/24 dev {name}")
-    here.ip("address add 10.1.1.2/24 dev tunnel")
-    if asked:
-        wait_until(lambda: "htb" in there.run("tc", "qdisc", "show", "dev", name).stdout, 5, "HTB")
-    down = goodput_kbps(there, here, "10.1.1.2")
-    up = goodput_kbps(here, there, "10.1.1.1", 2)
-    assert up > 10000
-    if asked:
-        assert 0.6 * asked < down < 1.1 * asked, f"{down:.0f} kbit/s"
-    else:
-        assert down > 10000
 
 
 def connect_all(clients, timeout=15):
@@ -139,7 +108,7 @@ def test_parked_client_that_left_gets_no_tunnel(world):
     world.closing(FakeClient(here, uuid="first")).connect()
     gone = world.closing(FakeClient(here, uuid="gone"))
     assert gone.ask_cookie()
-    assert not gone.prepare(0.5)
+    assert not gone.prepare(in_vain(0.5))
     holds(lambda: len(broker.tunnels()) == 1, 11, "one tunnel")
 
 
@@ -160,8 +129,8 @@ def test_full_broker_is_silent_to_newcomers(world):
     client = world.client(here).wait_up()
     (name,) = broker.wait_tunnels(1)
     late = world.closing(FakeClient(here, uuid="late"))
-    assert late.ask_usage(2) is None
-    assert not late.ask_cookie(2)
+    assert late.ask_usage(in_vain(2)) is None
+    assert not late.ask_cookie(in_vain(2))
     begin = time.monotonic()
     with pytest.raises(Refused):
         early.prepare(20)  # it has a cookie from before

@@ -106,7 +106,7 @@ def statuses(pid):
 def test_every_thread_of_the_worker_is_confined(world):
     there, _ = world.pair()
     broker = world.broker(there)
-    (worker,) = broker.children()
+    (worker,) = broker.workers()
     threads = list(statuses(worker))
     assert {"td-worker", "td-kernel"} <= {thread["Name"] for thread in threads}
     net_admin = 1 << 12

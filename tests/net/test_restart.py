@@ -82,9 +82,9 @@ def test_worker_killed_tunnel_survives(world):
     (name,) = broker.wait_tunnels(1)
     traffic(there, name, here, "tunnel")
     index = there.links()[name]["ifindex"]
-    (worker,) = broker.children()
+    (worker,) = broker.workers()
     os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: broker.children() not in ([], [worker]), 10, "a new worker")
+    wait_until(lambda: broker.workers() not in ([], [worker]), 10, "a new worker")
     traffic(there, name, here, "tunnel")
     assert there.links()[name]["ifindex"] == index, "the same interface"
     assert_datapath(there, name)
@@ -99,7 +99,7 @@ def test_worker_killed_new_clients_are_served(world):
     broker = world.broker(there)
     world.client(here).wait_up()
     (name,) = broker.wait_tunnels(1)
-    os.kill(broker.children()[0], signal.SIGKILL)
+    os.kill(broker.workers()[0], signal.SIGKILL)
     world.client(here, "-t", "2", uuid="node-b", ifname="two").wait_up(20)
     broker.wait_tunnels(2)
     traffic(there, name, here, "tunnel")
@@ -107,12 +107,12 @@ def test_worker_killed_new_clients_are_served(world):
 
 def end_worker(broker, meanwhile=lambda: None):
     """Freezes the worker, does something, kills it, and waits for the next one."""
-    worker = min(broker.children())
+    (worker,) = broker.workers()
     os.kill(worker, signal.SIGSTOP)
     meanwhile()
     os.kill(worker, signal.SIGKILL)
-    wait_until(lambda: worker not in broker.children(), 10, "the worker is gone")
-    wait_until(broker.children, 10, "a new worker")
+    wait_until(lambda: worker not in broker.workers(), 10, "the worker is gone")
+    wait_until(broker.workers, 10, "a new worker")
 
 
 def test_hook_that_ends_while_the_worker_dies(world):
@@ -124,12 +124,7 @@ def test_hook_that_ends_while_the_worker_dies(world):
     broker = world.broker(there, hooks=scripts)
     client = FakeClient(here).connect()
     hooks.wait("session.up")
-
-    def hook_ends():
-        hooks.wait("session.up", event="end")
-        time.sleep(0.3)  # until its end was noticed
-
-    end_worker(broker, hook_ends)
+    end_worker(broker, lambda: hooks.wait_noticed("session.up"))
     client.stop()
     hooks.wait("session.down", timeout=5)
     names = [record["hook"] for record in hooks.records()]
@@ -142,11 +137,11 @@ def test_stopped_between_two_workers(world):
     hooks = world.hooks()
     broker = world.broker(there, hooks=hooks.broker_scripts())
     client = world.closing(FakeClient(here)).connect()
-    hooks.wait("session.up", event="end")
-    time.sleep(0.3)
+    hooks.wait_noticed("session.up")
     end_worker(broker)
-    os.kill(broker.children()[0], signal.SIGKILL)  # now there is a pause
-    wait_until(lambda: not broker.children(), 5, "no worker")
+    end_worker(broker)  # after a pause of 1 s
+    os.kill(broker.workers()[0], signal.SIGKILL)  # now there is a longer one
+    wait_until(lambda: not broker.workers(), 5, "no worker")
     assert broker.stop() == 0
     wait_until(lambda: client.ended_by == b"\x02", 5, "ERROR, because of a shutdown")
     names = [record["hook"] for record in hooks.records()]
@@ -160,7 +155,7 @@ def test_worker_that_dies_at_once_is_not_restarted_without_pause(world):
     seen = set()
     end = time.monotonic() + 10
     while time.monotonic() < end and broker.running():
-        for pid in broker.children():
+        for pid in broker.workers():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             seen.add(pid)

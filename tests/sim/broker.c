@@ -72,6 +72,7 @@ static int perform(struct sim_broker *b, const struct sim_event *e,
 	case TD_ACTION_DOWN:
 	case TD_ACTION_CHANGED:
 	case TD_ACTION_FREED:
+	case TD_ACTION_COUNT:
 		break;
 	}
 	return e->err;
@@ -156,11 +157,23 @@ static void keep_record(struct sim_broker *b, const struct td_action *a)
 		b->engine, a->handle, b->records[a->handle.index], sim_broker_now(b));
 }
 
+static void tell_counts(const struct sim_broker *b)
+{
+	for (uint32_t i = 0; i < b->config.max_tunnels; i++)
+		if (b->ifaces[i].present && !(b->sim->trouble && sim_chance(b->sim, 100)))
+			td_engine_counted(b->engine, b->oracle.watches[i].handle, b->ifaces[i].sent,
+					  b->ifaces[i].received, sim_broker_now(b));
+}
+
 static void act(struct sim_broker *b, const struct td_action *a)
 {
 	struct sim *s = b->sim;
 	int err = error(s);
 
+	if (a->kind == TD_ACTION_COUNT) {
+		tell_counts(b);
+		return;
+	}
 	sim_log(s, "broker %u: action %d hook %d of %u, sequence %u, MTU %u", b->number, a->kind,
 		a->hook, a->handle.index, a->sequence, a->session->mtu);
 	oracle_action(&b->oracle, a);
@@ -194,6 +207,7 @@ static void act(struct sim_broker *b, const struct td_action *a)
 		sim_check(s, b->ifaces[a->handle.index].present || b->ifaces[a->handle.index].gone);
 		break;
 	case TD_ACTION_DOWN:
+	case TD_ACTION_COUNT:
 		break;
 	}
 }
@@ -466,32 +480,52 @@ void sim_broker_lose(struct sim_broker *b)
 
 /* --- what it has --- */
 
+static uint32_t slot_of(const struct sim_broker *b, const struct td_flow *flow)
+{
+	uint32_t i;
+
+	for (i = 0; i < b->config.max_tunnels; i++) {
+		const struct watch *v = &b->oracle.watches[i];
+		const struct td_session_info *info = td_engine_session(b->engine, v->handle);
+
+		if (v->live && v->up && !v->closing && info && b->ifaces[i].present &&
+		    td_flow_equal(&info->flow, flow))
+			break;
+	}
+	return i;
+}
+
+struct sim_iface *sim_broker_iface(const struct sim_broker *b, const struct td_flow *flow)
+{
+	const uint32_t slot =
+		b->running && !b->old_model ? slot_of(b, flow) : b->config.max_tunnels;
+
+	return slot < b->config.max_tunnels ? &b->ifaces[slot] : NULL;
+}
+
+static void view_old(struct sim_view *view, const struct sim_broker *b,
+		     const struct old_tunnel *old)
+{
+	view->up = true;
+	view->tunnel_id = old->id;
+	view->session_id = old->features ? old->id : 1;
+	view->peer_tunnel_id = old->peer_id;
+	view->peer_session_id = old->features ? old->peer_id : 1;
+	view->mtu = old_broker_mtu(&b->old, old);
+}
+
 struct sim_view sim_broker_view(const struct sim_broker *b, const struct td_flow *flow)
 {
 	struct sim_view view = { .broker = b->number, .flow = *flow };
 	const struct old_tunnel *old = b->old_model ? old_broker_tunnel(&b->old, flow) : NULL;
+	const struct sim_iface *iface = sim_broker_iface(b, flow);
 
-	if (old) {
+	if (old)
+		view_old(&view, b, old);
+	if (iface) {
 		view.up = true;
-		view.tunnel_id = old->id;
-		view.session_id = old->features ? old->id : 1;
-		view.peer_tunnel_id = old->peer_id;
-		view.peer_session_id = old->features ? old->peer_id : 1;
-		view.mtu = old_broker_mtu(&b->old, old);
-	}
-	for (uint32_t i = 0; !b->old_model && i < b->config.max_tunnels; i++) {
-		const struct watch *v = &b->oracle.watches[i];
-		const struct td_session_info *info = td_engine_session(b->engine, v->handle);
-
-		if (!v->live || !v->up || v->closing || !info || !b->ifaces[i].present ||
-		    !td_flow_equal(&info->flow, flow))
-			continue;
-		view.up = true;
-		view.tunnel_id = info->tunnel_id;
-		view.session_id = info->session_id;
-		view.peer_tunnel_id = info->peer_tunnel_id;
-		view.peer_session_id = info->peer_session_id;
-		view.mtu = b->ifaces[i].mtu;
+		sim_view_session(&view, &iface->session);
+		view.mtu = iface->mtu;
 	}
 	return view;
 }

@@ -11,6 +11,8 @@
 #include "core/l2tp.h"
 #include "sim.h"
 
+#define STALE_US TD_SECONDS(45) /* so old can be what counts say */
+
 struct td_time sim_client_now(const struct sim_client *c)
 {
 	return (struct td_time){ c->sim->now.us + c->clock_us };
@@ -163,12 +165,54 @@ static void note_state(struct sim_client *c, const struct td_client_action *a)
 	sim_log(c->sim, "client %u: state %d, broker %u: %s", c->number, a->state, a->broker,
 		a->why);
 	sim_check(c->sim, a->why != NULL);
+	if (a->state == TD_CLIENT_CLOSING && strstr(a->why, "data does not")) {
+		/* It must not be somebody's fancy. */
+		sim_check(c->sim, c->sim->trouble || c->sim->lied ||
+					  td_time_since(c->sim->now, c->sim->heal_at) < STALE_US);
+		c->rebuilt++;
+	}
 	c->up_since = TD_NEVER;
 	if (a->state == TD_CLIENT_UP) {
 		c->sent_up = c->sent;
 		c->up_since = c->sim->now;
 		c->changes++;
 	}
+}
+
+/* So many data packets, sent since the last time; how many of them arrive? */
+static uint32_t pass(struct sim *s, const struct sim_way *way, uint32_t count)
+{
+	uint32_t arrived = 0;
+
+	while (!way->cut && !way->no_data && count-- > 0)
+		arrived += !sim_chance(s, way->loss);
+	return arrived;
+}
+
+/* What both ends have sent each other through their tunnel since they counted last. */
+static void exchange_data(struct sim_client *c)
+{
+	struct sim *s = c->sim;
+	const struct td_session_info *info = &c->local.session;
+	const struct sim_view mine = sim_client_view(c);
+	const uint32_t up = sim_below(s, 20), down = sim_below(s, 20);
+	struct sim_iface *there = NULL;
+	bool same;
+
+	c->local.sent += up;
+	if (mine.up && mine.broker < s->broker_count)
+		there = sim_broker_iface(&s->brokers[mine.broker], &mine.flow);
+	if (!there)
+		return;
+	there->sent += down;
+	same = td_session_cookie_size(&there->session) == td_session_cookie_size(info) &&
+	       memcmp(there->session.cookie, info->peer_cookie, td_session_cookie_size(info)) ==
+		       0 &&
+	       memcmp(there->session.peer_cookie, info->cookie, td_session_cookie_size(info)) == 0;
+	if (!same || there->session.session_id != info->peer_session_id)
+		return;
+	there->received += pass(s, &sim_link(s, c->number, mine.broker)->up, up);
+	c->local.received += pass(s, &sim_link(s, c->number, mine.broker)->down, down);
 }
 
 static void act(struct sim_client *c, const struct td_client_action *a)
@@ -191,6 +235,10 @@ static void act(struct sim_client *c, const struct td_client_action *a)
 		break;
 	case TD_CLIENT_DESTROY:
 		unmake(c, a);
+		break;
+	case TD_CLIENT_COUNT:
+		exchange_data(c);
+		td_client_counted(c->machine, c->local.sent, c->local.received);
 		break;
 	case TD_CLIENT_HOOK:
 		hook(c, a->hook);
@@ -400,6 +448,17 @@ bool sim_client_ended(const struct sim_client *c)
 	return c->ending && (c->old_kind || td_client_state(c->machine) == TD_CLIENT_ENDED);
 }
 
+void sim_view_session(struct sim_view *view, const struct td_session_info *info)
+{
+	view->tunnel_id = info->tunnel_id;
+	view->session_id = info->session_id;
+	view->peer_tunnel_id = info->peer_tunnel_id;
+	view->peer_session_id = info->peer_session_id;
+	view->features = info->features;
+	memcpy(view->cookie, info->cookie, sizeof(view->cookie));
+	memcpy(view->peer_cookie, info->peer_cookie, sizeof(view->peer_cookie));
+}
+
 struct sim_view sim_client_view(const struct sim_client *c)
 {
 	const struct td_session_info *info = &c->local.session;
@@ -421,10 +480,7 @@ struct sim_view sim_client_view(const struct sim_client *c)
 		view.mtu = old_client_mtu(old);
 	} else {
 		slot = c->local.slot;
-		view.tunnel_id = info->tunnel_id;
-		view.session_id = info->session_id;
-		view.peer_tunnel_id = info->peer_tunnel_id;
-		view.peer_session_id = info->peer_session_id;
+		sim_view_session(&view, info);
 		view.mtu = c->local.mtu;
 	}
 	view.flow = (struct td_flow){ .local = c->sockets[slot].remote,

@@ -86,6 +86,7 @@ static void mend_link(struct sim *s, const struct sim_event *e)
 	struct sim_link *link = sim_link(s, e->node, e->slot);
 
 	link->up.cut = link->down.cut = false;
+	link->up.no_data = link->down.no_data = false;
 }
 
 /* The broker that the client has a tunnel to, most often. */
@@ -96,6 +97,20 @@ static uint32_t broker_of(struct sim *s, uint32_t client)
 	return view.up && view.broker < s->broker_count && sim_chance(s, 750)
 		       ? view.broker
 		       : sim_below(s, s->broker_count);
+}
+
+/* A middlebox that does not like data packets, in one direction or in both. */
+static void swallow_data(struct sim *s)
+{
+	const uint32_t client = sim_below(s, s->client_count);
+	const uint32_t broker = broker_of(s, client), which = sim_below(s, 3);
+	struct sim_event *e = sim_at(s, sim_between(s, 0, TD_SECONDS(150)), mend_link, 0);
+
+	sim_link(s, client, broker)->up.no_data = which != 1;
+	sim_link(s, client, broker)->down.no_data = which != 0;
+	e->node = client;
+	e->slot = broker;
+	sim_log(s, "no data %u between client %u and broker %u", which, client, broker);
 }
 
 static void cut_link(struct sim *s)
@@ -258,8 +273,10 @@ static void fault(struct sim *s)
 		sim_rebind(c, sim_chance(s, 500));
 		break;
 	case 9:
-	case 10:
 		cut_link(s);
+		break;
+	case 10:
+		swallow_data(s);
 		break;
 	case 11:
 		change_link(s);

@@ -4,6 +4,7 @@
  * something corrupt was delivered: whoever can forge datagrams decides what a tunnel is.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "core/client_machine.h"
 #include "core/engine_impl.h"
@@ -16,15 +17,39 @@ static void show(const char *who, const struct sim_view *v)
 		v->peer_session_id, v->mtu);
 }
 
+/* The tunnel id that was told may be the one that all share. */
+static bool knows_id_of(const struct sim_view *c, const struct sim_view *b)
+{
+	return c->peer_tunnel_id == b->tunnel_id || c->peer_tunnel_id == b->session_id;
+}
+
+static bool cookies_agree(const struct sim_view *c, const struct sim_view *b)
+{
+	if (c->features == 0 || b->features == 0) /* a model of a deployed one */
+		return !((c->features | b->features) & TD_FEATURE_DATA_COOKIES);
+	if (c->features != b->features)
+		return false;
+	return !(c->features & TD_FEATURE_DATA_COOKIES) ||
+	       (memcmp(c->cookie, b->peer_cookie, TD_DATA_COOKIE) == 0 &&
+		memcmp(c->peer_cookie, b->cookie, TD_DATA_COOKIE) == 0);
+}
+
 static bool agree(const struct sim_view *c, const struct sim_view *b)
 {
-	return b->up && c->tunnel_id == b->peer_tunnel_id && c->peer_tunnel_id == b->tunnel_id &&
-	       c->session_id == b->peer_session_id && c->peer_session_id == b->session_id;
+	return b->up && c->tunnel_id == b->peer_tunnel_id && knows_id_of(c, b) &&
+	       c->session_id == b->peer_session_id && c->peer_session_id == b->session_id &&
+	       cookies_agree(c, b);
+}
+
+static int cookie_size(const struct sim_view *v)
+{
+	return v->features & TD_FEATURE_DATA_COOKIES ? TD_DATA_COOKIE : 0;
 }
 
 static uint16_t room(const struct sim_way *way, const struct sim_view *v)
 {
-	return (uint16_t)(way->mtu - (v->flow.local.family == TD_FAMILY_IPV4 ? 28 : 48) - 26);
+	return (uint16_t)(way->mtu - (v->flow.local.family == TD_FAMILY_IPV4 ? 28 : 48) - 26 -
+			  cookie_size(v));
 }
 
 static uint16_t least(uint16_t a, uint16_t b)
@@ -47,7 +72,8 @@ static bool mtus_agree(const struct sim *s, const struct sim_client *c, const st
 	const struct sim_broker *b = &s->brokers[mine->broker];
 	const struct sim_link *link = sim_link(s, c->number, mine->broker);
 	const uint16_t fits = least(room(&link->up, mine), room(&link->down, mine));
-	const uint16_t most = least(c->config.max_mtu, b->config.max_mtu);
+	const uint16_t most =
+		(uint16_t)(least(c->config.max_mtu, b->config.max_mtu) - cookie_size(mine));
 
 	if (b->config.fixed_mtu != 0)
 		return true; /* each to its own: the operator knows best */

@@ -64,6 +64,7 @@ static void draw_broker(struct sim *s, struct sim_broker *b)
 		config->rate_per_ip = (struct td_rate){ TD_SECONDS(1), 2 + sim_below(s, 5) };
 	if (sim_chance(s, 200))
 		config->rate_per_uuid = (struct td_rate){ TD_SECONDS(2), 2 + sim_below(s, 3) };
+	config->shared_session_id = s->seed % 3 == 0;
 	b->old_model = s->seed % 4 == 3 && sim_chance(s, 600);
 	b->old.deaf_to_usage = sim_chance(s, 300);
 	b->old.knows_features = sim_chance(s, 800);
@@ -141,7 +142,7 @@ void sim_plan(struct sim *s, uint64_t seed)
 static void mend_way(struct sim_way *way)
 {
 	way->loss = way->duplicate = way->reorder = way->corrupt = 0;
-	way->lies = way->cut = false;
+	way->lies = way->cut = way->no_data = false;
 }
 
 static void heal(struct sim *s)

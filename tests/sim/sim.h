@@ -61,6 +61,7 @@ struct sim_way {
 	uint32_t loss, duplicate, reorder, corrupt;
 	bool lies; /* corruption passes the checksum */
 	bool cut;
+	bool no_data; /* control passes, data does not */
 	uint16_t mtu; /* of IP packets; larger ones vanish */
 };
 
@@ -72,7 +73,8 @@ struct sim_link {
 struct sim_view {
 	bool up;
 	uint32_t broker;
-	uint32_t tunnel_id, session_id, peer_tunnel_id, peer_session_id;
+	uint32_t tunnel_id, session_id, peer_tunnel_id, peer_session_id, features;
+	uint8_t cookie[TD_DATA_COOKIE], peer_cookie[TD_DATA_COOKIE];
 	uint16_t mtu;
 	struct td_flow flow; /* as the broker sees it */
 	struct td_time since;
@@ -90,6 +92,7 @@ struct sim_local {
 	uint32_t slot, sequence;
 	struct td_session_info session;
 	uint16_t mtu;
+	uint32_t sent, received; /* data packets */
 };
 
 struct sim_client {
@@ -110,6 +113,7 @@ struct sim_client {
 	struct sim_local local;
 	struct td_time up_since; /* TD_NEVER: it is not up */
 	uint32_t changes;        /* tunnels so far */
+	uint32_t rebuilt;        /* … because data did not get through */
 	uint64_t sent;
 	uint64_t sent_up;   /* … when it came up last */
 	uint64_t sent_mark; /* for judges */
@@ -121,6 +125,7 @@ struct sim_iface {
 	unsigned failures;
 	struct td_session_info session;
 	uint16_t mtu;
+	uint32_t sent, received; /* data packets */
 };
 
 struct sim_broker {
@@ -206,6 +211,7 @@ bool sim_client_ended(const struct sim_client *c);
 void sim_client_rx(struct sim_client *c, uint32_t slot, const uint8_t *bytes, size_t size);
 void sim_client_settle(struct sim_client *c);
 struct sim_view sim_client_view(const struct sim_client *c);
+void sim_view_session(struct sim_view *view, const struct td_session_info *info);
 
 /* --- broker.c --- */
 struct td_time sim_broker_now(const struct sim_broker *b);
@@ -218,6 +224,8 @@ bool sim_broker_ended(const struct sim_broker *b);
 void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
 		   size_t size);
 void sim_broker_settle(struct sim_broker *b);
+/* The interface of the tunnel that it has up on that flow, or NULL. */
+struct sim_iface *sim_broker_iface(const struct sim_broker *b, const struct td_flow *flow);
 /* The tunnel that it has up on that flow. */
 struct sim_view sim_broker_view(const struct sim_broker *b, const struct td_flow *flow);
 uint32_t sim_broker_tunnels(const struct sim_broker *b); /* those that are up */

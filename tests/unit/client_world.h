@@ -10,6 +10,9 @@
 #ifndef TD_TESTS_CLIENT_WORLD_H
 #define TD_TESTS_CLIENT_WORLD_H
 
+#define ALL_FEATURES \
+	(TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COOKIES | TD_FEATURE_DATA_COUNTS)
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,6 +60,7 @@ struct world_broker {
 	uint32_t blackholes; /* set of addresses that lead nowhere */
 	bool late_mute;      /* answers what it is asked, but never TUNNEL */
 	uint16_t fixed_mtu;
+	uint32_t shares; /* features beyond those of deployed brokers */
 	/* what it saw */
 	unsigned int got[256];
 	struct td_time last[256]; /* when it got that type last */
@@ -64,7 +68,7 @@ struct world_broker {
 	uint32_t tunnel_port, tunnel_slot, tunnel_id; /* port 0: no tunnel */
 	struct td_time keepalive_at;
 	uint16_t keepalives;
-	struct td_msg prepare, limit;
+	struct td_msg prepare, limit, keepalive;
 };
 
 struct world_socket {
@@ -90,6 +94,8 @@ struct world {
 	int open_error, create_error, mtu_error;
 	int64_t open_us, create_us, destroy_us, mtu_us; /* how long these take; < 0: for ever */
 	bool reverse_addresses;
+	bool uncountable;
+	uint32_t data_sent, data_received;
 	bool forgers; /* somebody makes cookies up: brokers ignore them */
 	/* what the program did */
 	bool has_tunnel, up_ran, creating, destroying;
@@ -97,7 +103,7 @@ struct world {
 	struct td_session_info session; /* as of the last CREATE */
 	uint16_t mtu;
 	unsigned int creates, destroys, ups, downs, lookups, lookups_running, wakeups, sent;
-	unsigned int opens, set_mtus, ticks_now;
+	unsigned int opens, set_mtus, ticks_now, counts;
 	struct td_time ticked_at;
 	/* log of states */
 	enum td_client_state state[WORLD_LOGS];
@@ -218,7 +224,8 @@ static inline void world_broker_prepare(struct world *w, uint32_t broker, uint32
 		return;
 	reply.tunnel.id = b->tunnel_id;
 	reply.tunnel.has_features = !b->old && !(again && b->forgets_features);
-	reply.tunnel.features = msg->prepare.features;
+	reply.tunnel.features = msg->prepare.features & (TD_FEATURE_UNIQUE_SESSION_ID | b->shares);
+	memcpy(reply.tunnel.data_cookie, "broker's", TD_DATA_COOKIE);
 	world_say(w, slot, port, &reply);
 	reply = (struct td_msg){ .type = TD_MSG_PMTU_NTFY, .mtu = b->fixed_mtu };
 	if (b->fixed_mtu)
@@ -245,6 +252,9 @@ static inline void world_broker_tunnel(struct world *w, uint32_t broker, const s
 	case TD_MSG_ERROR:
 		b->tunnel_port = 0;
 		break;
+	case TD_MSG_KEEPALIVE:
+		b->keepalive = *msg;
+		break;
 	default:
 		break;
 	}
@@ -264,7 +274,8 @@ static inline void world_broker_rx(struct world *w, const struct world_event *e)
 		b->last_reason = msg.reason;
 	reply = (struct td_msg){ .type = msg.type };
 	if (msg.type == TD_MSG_USAGE && !b->deaf_to_usage) {
-		assert_int_equal(msg.usage.features, TD_FEATURE_UNIQUE_SESSION_ID);
+		assert_int_equal(msg.usage.features & ~TD_FEATURE_DATA_COOKIES,
+				 TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COUNTS);
 		reply.usage.load = b->load;
 		world_say(w, e->slot, e->port, &reply);
 	} else if (msg.type == TD_MSG_COOKIE) {
@@ -408,6 +419,14 @@ static inline void world_log(struct world *w, const struct td_client_action *a)
 	w->states++;
 }
 
+static inline bool world_said(const struct world *w, const char *why)
+{
+	for (unsigned int i = 0; i < w->states; i++)
+		if (strcmp(w->why[i], why) == 0)
+			return true;
+	return false;
+}
+
 static inline void world_act(struct world *w)
 {
 	struct td_client_action a;
@@ -434,6 +453,11 @@ static inline void world_act(struct world *w)
 			break;
 		case TD_CLIENT_DESTROY:
 			world_remove(w, &a);
+			break;
+		case TD_CLIENT_COUNT:
+			w->counts++;
+			if (!w->uncountable)
+				td_client_counted(w->c, w->data_sent, w->data_received);
 			break;
 		case TD_CLIENT_HOOK:
 			world_hook(w, a.hook);
@@ -511,9 +535,9 @@ static inline void world_broker_tick(struct world *w)
 		    !td_time_reached(b->keepalive_at, w->now))
 			continue;
 		b->keepalive_at = td_time_add(w->now, TD_SECONDS(5));
-		world_tell(
-			w, i,
-			&(struct td_msg){ .type = TD_MSG_KEEPALIVE, .counter = b->keepalives++ });
+		world_tell(w, i,
+			   &(struct td_msg){ .type = TD_MSG_KEEPALIVE,
+					     .keepalive.counter = b->keepalives++ });
 	}
 }
 

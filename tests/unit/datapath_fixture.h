@@ -147,6 +147,8 @@ static inline void bench_close(struct bench *bench)
 
 /* --- one end of tunnels --- */
 
+#define END_STATS 2000
+
 struct end {
 	struct bench *bench;
 	const struct td_datapath_ops *ops;
@@ -160,6 +162,9 @@ struct end {
 	struct td_handle handle; /* of the last done or lost */
 	uint32_t sequence;
 	int err;
+	unsigned counted; /* tunnels, and the first of them */
+	struct td_handle stats_of[END_STATS];
+	struct td_link_stats stats[END_STATS];
 	void (*on_control)(struct end *end);
 	void (*on_writable)(struct end *end);
 };
@@ -187,6 +192,18 @@ static inline void end_done(void *ctx, struct td_handle handle, uint32_t sequenc
 	end->err = err;
 }
 
+static inline void end_counted(void *ctx, struct td_handle handle,
+			       const struct td_link_stats *stats)
+{
+	struct end *end = ctx;
+
+	if (end->counted < END_STATS) {
+		end->stats_of[end->counted] = handle;
+		end->stats[end->counted] = *stats;
+	}
+	end->counted++;
+}
+
 static inline void end_lost(void *ctx, struct td_handle handle)
 {
 	struct end *end = ctx;
@@ -211,6 +228,7 @@ static inline void end_open(struct end *end, struct bench *bench, const struct t
 		.loop = &bench->loop,
 		.host = { .control = end_control,
 			  .done = end_done,
+			  .counted = end_counted,
 			  .lost = end_lost,
 			  .writable = end_writable,
 			  .ctx = end },
@@ -321,12 +339,19 @@ static inline int end_destroy(struct end *end, struct td_handle handle)
 	return end_await(end, dones, handle, 4);
 }
 
-static inline struct td_tunnel_stats end_stats(struct end *end)
+/* Has all tunnels counted; returns how many they are. */
+static inline unsigned end_count(struct end *end)
 {
-	struct td_tunnel_stats stats[2];
+	end->counted = 0;
+	end->ops->count(end->dp);
+	return end->counted;
+}
 
-	assert_int_equal(end->ops->stats(end->dp, stats, 2), 1);
-	return stats[0];
+/* Of the only tunnel. */
+static inline struct td_link_stats end_stats(struct end *end)
+{
+	assert_int_equal(end_count(end), 1);
+	return end->stats[0];
 }
 
 /* --- frames on interfaces --- */

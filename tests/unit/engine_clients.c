@@ -101,6 +101,7 @@ void client_prepare(struct world *w, const struct client *c)
 	memcpy(msg.prepare.uuid, c->uuid, sizeof(c->uuid));
 	msg.prepare.tunnel_id = c->id;
 	msg.prepare.features = c->features;
+	memcpy(msg.prepare.data_cookie, c->data_cookie, sizeof(c->data_cookie));
 	client_send(w, c, &msg);
 }
 

@@ -153,6 +153,7 @@ static bool needs_answer(const struct td_action *action)
 	case TD_ACTION_DOWN:
 	case TD_ACTION_CHANGED:
 	case TD_ACTION_FREED:
+	case TD_ACTION_COUNT:
 		break;
 	}
 	return false;
@@ -178,12 +179,24 @@ static void record_deed(struct world *w, const struct td_action *action)
 	w->deeds[w->deed_count++] = d;
 }
 
+static void report_counts(struct world *w)
+{
+	w->counts++;
+	for (uint32_t i = 0; i < w->config.max_tunnels && !w->uncountable; i++)
+		td_engine_counted(w->e, w->watches[i].handle, w->data_sent, w->data_received,
+				  w->now);
+}
+
 static bool drain_actions(struct world *w)
 {
 	const size_t before = w->deed_count;
 	struct td_action action;
 
 	while (td_engine_next_action(w->e, &action, w->now)) {
+		if (action.kind == TD_ACTION_COUNT) {
+			report_counts(w);
+			continue;
+		}
 		oracle_action(w, &action);
 		record_deed(w, &action);
 		assert_true(w->deed_count - before < ROUNDS_MAX);

@@ -81,6 +81,11 @@ struct world {
 	struct deed *deeds;
 	size_t datagram_count, deed_count, datagram_room, deed_room, open_count;
 	struct watch *watches;
+
+	/* What the data path counts for every tunnel, and how often it was asked. */
+	bool uncountable;
+	uint32_t data_sent, data_received;
+	unsigned counts;
 };
 
 struct td_engine_config config_for(uint32_t max_tunnels);
@@ -116,7 +121,7 @@ struct client {
 	char uuid[TD_UUID_MAX + 1];
 	uint8_t uuid_len;
 	uint32_t id, features;
-	uint8_t cookie[TD_COOKIE_SIZE];
+	uint8_t cookie[TD_COOKIE_SIZE], data_cookie[TD_DATA_COOKIE];
 };
 
 /* Number n of many, all different: 10.0.0.0/8, uuid node-<n>, tunnel id n + 1. */

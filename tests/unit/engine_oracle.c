@@ -171,6 +171,7 @@ void oracle_action(struct world *w, const struct td_action *action)
 		v->up = true;
 		break;
 	case TD_ACTION_CHANGED:
+	case TD_ACTION_COUNT:
 		break;
 	}
 }

@@ -31,23 +31,41 @@ static inline void show_uuid(char *text, const struct td_msg *msg)
 	}
 }
 
+static inline void show_data_cookie(char *text, const uint8_t cookie[TD_DATA_COOKIE])
+{
+	text += sprintf(text, " data-cookie=");
+	show_hex(text, cookie, TD_DATA_COOKIE);
+}
+
 static inline void show_prepare(char *text, const struct td_msg *msg)
 {
 	char cookie[2 * TD_COOKIE_SIZE + 1], uuid[3 * TD_UUID_MAX + 1];
 
 	show_hex(cookie, msg->prepare.cookie, TD_COOKIE_SIZE);
 	show_uuid(uuid, msg);
-	sprintf(text, "type=prepare cookie=%s uuid=%s id=%u features=%u", cookie, uuid,
-		msg->prepare.tunnel_id, msg->prepare.features);
+	text += sprintf(text, "type=prepare cookie=%s uuid=%s id=%u features=%u", cookie, uuid,
+			msg->prepare.tunnel_id, msg->prepare.features);
+	if (msg->prepare.features & TD_FEATURE_DATA_COOKIES)
+		show_data_cookie(text, msg->prepare.data_cookie);
 }
 
 static inline void show_tunnel(char *text, const struct td_msg *msg)
 {
 	text += sprintf(text, "type=tunnel id=%u features=", msg->tunnel.id);
 	if (msg->tunnel.has_features)
-		sprintf(text, "%u", msg->tunnel.features);
+		text += sprintf(text, "%u", msg->tunnel.features);
 	else
 		strcpy(text, "none");
+	if (msg->tunnel.features & TD_FEATURE_DATA_COOKIES)
+		show_data_cookie(text, msg->tunnel.data_cookie);
+}
+
+static inline void show_keepalive(char *text, const struct td_msg *msg)
+{
+	text += sprintf(text, "type=keepalive counter=%u", msg->keepalive.counter);
+	if (msg->keepalive.counted)
+		sprintf(text, " sent=%u received=%u", msg->keepalive.data_sent,
+			msg->keepalive.data_received);
 }
 
 static inline void show_limit(char *text, const struct td_msg *msg)
@@ -77,7 +95,7 @@ static inline void show_msg(char *text, enum td_sender from, const struct td_msg
 		show_tunnel(text, msg);
 		break;
 	case TD_MSG_KEEPALIVE:
-		sprintf(text, "type=keepalive counter=%u", msg->counter);
+		show_keepalive(text, msg);
 		break;
 	case TD_MSG_PMTUD:
 		sprintf(text, "type=pmtud size=%u", msg->size);

@@ -18,7 +18,7 @@ static void test_handshake(void **state)
 	assert_int_equal(b->got[TD_MSG_PREPARE], 1);
 	assert_string_equal(b->prepare.prepare.uuid, "node-1");
 	assert_int_equal(b->prepare.prepare.tunnel_id, 7);
-	assert_int_equal(b->prepare.prepare.features, TD_FEATURE_UNIQUE_SESSION_ID);
+	assert_int_equal(b->prepare.prepare.features, ALL_FEATURES);
 	assert_int_equal(w->session.tunnel_id, 7);
 	assert_int_equal(w->session.session_id, 7);
 	assert_int_equal(w->session.peer_tunnel_id, 101);
@@ -45,7 +45,8 @@ static void test_longest_uuid(void **state)
 	w->config.uuid = uuid;
 	world_up(w);
 	assert_int_equal(w->broker[0].prepare.prepare.uuid_len, TD_CLIENT_UUID_MAX);
-	assert_int_equal(w->broker[0].prepare.prepare.features, 1);
+	assert_int_equal(w->broker[0].prepare.prepare.features,
+			 TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COUNTS); /* no room */
 	world_finish(w);
 }
 

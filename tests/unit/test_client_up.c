@@ -40,7 +40,7 @@ static void test_keepalive_counts(void **state)
 			assert_int_equal(td_msg_parse(&msg, TD_FROM_CLIENT, bytes, size), 0);
 			if (msg.type != TD_MSG_KEEPALIVE)
 				continue;
-			assert_int_equal(msg.counter, counter);
+			assert_int_equal(msg.keepalive.counter, counter);
 			counter++;
 		}
 	}

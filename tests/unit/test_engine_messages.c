@@ -181,7 +181,7 @@ static void test_keepalives(void **state)
 		if (d->msg.type != TD_MSG_KEEPALIVE)
 			continue;
 		assert_in_range(d->at.us - last_us, TD_MS(4750), TD_MS(5250));
-		assert_int_equal(d->msg.counter, count++);
+		assert_int_equal(d->msg.keepalive.counter, count++);
 		last_us = d->at.us;
 	}
 	assert_in_range(count, 57, 63);

@@ -87,7 +87,7 @@ static void test_adopted_lives_on(void **state)
 	assert_int_equal(td_engine_session(w->e, client_handle(w, &c))->mtu, 1400);
 	while (client_hears(w, &c, TD_MSG_KEEPALIVE, &msg))
 		;
-	const uint32_t last = msg.counter;
+	const uint32_t last = msg.keepalive.counter;
 	const struct td_handle handle = client_handle(w, &c);
 
 	w->path_size = 1401;
@@ -99,7 +99,7 @@ static void test_adopted_lives_on(void **state)
 		client_send_type(w, &c, TD_MSG_KEEPALIVE);
 	}
 	assert_true(client_hears(w, &c, TD_MSG_KEEPALIVE, &msg));
-	assert_int_equal(msg.counter, last + 1);
+	assert_int_equal(msg.keepalive.counter, last + 1);
 	/* It measured anew. */
 	assert_int_equal(world_last(w, TD_ACTION_HOOK, TD_HOOK_MTU_CHANGED)->action.old_mtu, 1400);
 	assert_int_equal(world_last(w, TD_ACTION_HOOK, TD_HOOK_MTU_CHANGED)->session.mtu, 1375);
@@ -238,9 +238,10 @@ static void test_no_slot_twice(void **state)
 	memcpy(other, record, size);
 	other[5] = 1;                    /* index */
 	other[13] = (uint8_t)(BASE + 1); /* tunnel id */
+	other[17] = 1;                   /* session id */
 	assert_int_equal(adopt(e, w, other, size), -EEXIST);
 	/* … and only the same UUID. */
-	other[36] ^= 0x40; /* in the peer's address */
+	other[40] ^= 0x40; /* in the peer's address */
 	assert_int_equal(adopt(e, w, other, size), -EEXIST);
 	size = export(w, &b, other);
 	assert_int_equal(adopt(e, w, other, size), 0);

@@ -177,7 +177,7 @@ static int64_t keepalives_of(struct world *w, unsigned flow)
 	int64_t count = 0;
 
 	while (client_hears(w, &c, TD_MSG_KEEPALIVE, &msg))
-		assert_int_equal(msg.counter, count++);
+		assert_int_equal(msg.keepalive.counter, count++);
 	return count;
 }
 

@@ -48,7 +48,7 @@ static void send_something(struct walk *k, struct client *c)
 
 	switch (below(k, 6)) {
 	case 0:
-		msg = (struct td_msg){ .type = TD_MSG_KEEPALIVE, .counter = below(k, 9) };
+		msg = (struct td_msg){ .type = TD_MSG_KEEPALIVE, .keepalive.counter = below(k, 9) };
 		break;
 	case 1:
 		msg = (struct td_msg){ .type = TD_MSG_PMTUD, .size = (uint16_t)below(k, 1600) };

@@ -15,12 +15,32 @@ static const uint8_t packet[TD_INNER_OVERHEAD] = { 0, 3, 0, 0, 1, 2, 3, 4 };
 
 static void test_put(void **state)
 {
-	uint8_t header[TD_L2TP_HEADER];
+	uint8_t header[TD_L2TP_HEADER_MAX];
 
 	(void)state;
 	memset(header, 0xee, sizeof(header));
-	td_l2tp_put(header, 0x01020304);
-	assert_memory_equal(header, packet, sizeof(header));
+	assert_int_equal(td_l2tp_put(header, 0x01020304, NULL, 0), TD_L2TP_HEADER);
+	assert_memory_equal(header, packet, TD_L2TP_HEADER);
+	assert_int_equal(header[TD_L2TP_HEADER], 0xee);
+}
+
+/* Between session id and sublayer, RFC 3931 says. */
+static void test_cookie(void **state)
+{
+	static const uint8_t cookie[] = "COOKIE!!";
+	static const uint8_t with[] = "\0\3\0\0\1\2\3\4COOKIE!!\0\0\0\0destinsource\x12\x34";
+	uint8_t header[TD_L2TP_HEADER_MAX];
+	uint32_t session_id = 0;
+
+	(void)state;
+	memset(header, 0xee, sizeof(header));
+	assert_int_equal(td_l2tp_put(header, 0x01020304, cookie, 8), TD_L2TP_HEADER_MAX);
+	assert_memory_equal(header, with, sizeof(header));
+	assert_int_equal(td_l2tp_parse(with, 34, 8, &session_id), TD_L2TP_HEADER_MAX);
+	assert_int_equal(session_id, 0x01020304);
+	assert_memory_equal(with + TD_L2TP_COOKIE, cookie, 8);
+	for (size_t size = 0; size < 34; size++)
+		assert_int_equal(td_l2tp_parse(with, size, 8, &session_id), 0);
 }
 
 static void test_parse(void **state)
@@ -28,7 +48,7 @@ static void test_parse(void **state)
 	uint32_t session_id = 0;
 
 	(void)state;
-	assert_int_equal(td_l2tp_parse(packet, sizeof(packet), &session_id), TD_L2TP_HEADER);
+	assert_int_equal(td_l2tp_parse(packet, sizeof(packet), 0, &session_id), TD_L2TP_HEADER);
 	assert_int_equal(session_id, 0x01020304);
 }
 
@@ -40,7 +60,7 @@ static void test_cut(void **state)
 		uint32_t session_id = 42;
 
 		memcpy(copy, packet, size);
-		assert_int_equal(td_l2tp_parse(copy, size, &session_id), 0);
+		assert_int_equal(td_l2tp_parse(copy, size, 0, &session_id), 0);
 		assert_int_equal(session_id, 42);
 		free(copy);
 	}
@@ -59,7 +79,7 @@ static void test_every_first_word(void **state)
 
 		bytes[0] = (uint8_t)(word >> 8);
 		bytes[1] = (uint8_t)word;
-		assert_int_equal(td_l2tp_parse(bytes, sizeof(bytes), &session_id), expected);
+		assert_int_equal(td_l2tp_parse(bytes, sizeof(bytes), 0, &session_id), expected);
 	}
 }
 
@@ -67,6 +87,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_put),
+		cmocka_unit_test(test_cookie),
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_every_first_word),
