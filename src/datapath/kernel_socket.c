@@ -97,12 +97,12 @@ void td_kernel_detach(struct td_kernel_tunnel *t)
 
 /* --- in the thread --- */
 
-/* Its socket says it, in the peer's view. */
+/* As the peer knows it. The loop leaves the socket alone while the tunnel has a task. */
 static struct td_flow flow_of(const struct td_tunnel *t)
 {
 	const struct td_udp *udp = &((const struct td_kernel_tunnel *)t)->udp;
 
-	return (struct td_flow){ .local = udp->local, .peer = udp->peer };
+	return (struct td_flow){ udp->local, udp->peer };
 }
 
 int td_kernel_divert(struct td_tunnel *t)

@@ -10,8 +10,8 @@
 #include "base/build.h"
 
 #define ANSWERS_MAX 16
-#define ERRNO_MAX   4095 /* of the kernel */
 #define DUMP_ANSWER 16384
+#define ERRNO_MAX   4095 /* of the kernel */
 
 int td_netlink_open(struct td_netlink *netlink, int protocol)
 {
@@ -88,6 +88,51 @@ int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mn
 	return -EPROTO;
 }
 
+/* Takes what is in an answer: 0 more is to come, 1 that was all, or -errno. */
+static int take_dump(const void *answer, size_t size, uint32_t sequence, mnl_cb_t parse, void *ctx)
+{
+	const struct nlmsghdr *nlh = answer;
+	int left = (int)size;
+
+	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+		if (nlh->nlmsg_len > INT_MAX)
+			return -EBADMSG;
+		if (nlh->nlmsg_seq != sequence)
+			continue;
+		if (nlh->nlmsg_type == NLMSG_DONE)
+			return 1;
+		if (nlh->nlmsg_type == NLMSG_ERROR) {
+			const struct nlmsgerr *fault = mnl_nlmsg_get_payload(nlh);
+			const bool whole = mnl_nlmsg_get_payload_len(nlh) >= sizeof(*fault);
+
+			return whole && fault->error < 0 && fault->error >= -ERRNO_MAX
+				       ? fault->error
+				       : -EBADMSG;
+		}
+		if (nlh->nlmsg_type >= NLMSG_MIN_TYPE)
+			parse(nlh, ctx);
+	}
+	return left > 0 ? -EBADMSG : 0;
+}
+
+int td_netlink_dump(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse, void *ctx)
+{
+	_Alignas(struct nlmsghdr) char answer[DUMP_ANSWER];
+	int done = 0;
+
+	request->nlmsg_seq = ++netlink->sequence;
+	if (mnl_socket_sendto(netlink->nl, request, request->nlmsg_len) < 0)
+		return -errno;
+	while (done == 0) {
+		ssize_t size = mnl_socket_recvfrom(netlink->nl, answer, sizeof(answer));
+
+		if (size < 0)
+			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+		done = take_dump(answer, (size_t)size, request->nlmsg_seq, parse, ctx);
+	}
+	return done < 0 ? done : 0;
+}
+
 struct outcome {
 	const struct td_netlink_batch *batch;
 	uint32_t refused;
@@ -150,48 +195,4 @@ int td_netlink_send_batch(struct td_netlink *netlink, const struct td_netlink_ba
 	}
 	*refused = outcome.refused;
 	return outcome.err < 0 ? outcome.err : err;
-}
-
-/* Takes what is in an answer: 0 more is to come, 1 that was all, or -errno. */
-static int take_dump(const void *answer, size_t size, uint32_t sequence, mnl_cb_t parse, void *ctx)
-{
-	const struct nlmsghdr *nlh = answer;
-	int left = (int)size;
-
-	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
-		if (nlh->nlmsg_len > INT_MAX)
-			return -EBADMSG;
-		if (nlh->nlmsg_seq != sequence)
-			continue;
-		if (nlh->nlmsg_type == NLMSG_DONE)
-			return 1;
-		if (nlh->nlmsg_type == NLMSG_ERROR) {
-			const struct nlmsgerr *fault = mnl_nlmsg_get_payload(nlh);
-			const bool whole = mnl_nlmsg_get_payload_len(nlh) >= sizeof(*fault);
-
-			return whole && fault->error < 0 && fault->error > INT_MIN ? fault->error
-										   : -EBADMSG;
-		}
-		if (nlh->nlmsg_type >= NLMSG_MIN_TYPE)
-			parse(nlh, ctx);
-	}
-	return left > 0 ? -EBADMSG : 0;
-}
-
-int td_netlink_dump(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse, void *ctx)
-{
-	_Alignas(struct nlmsghdr) char answer[DUMP_ANSWER];
-	int done = 0;
-
-	request->nlmsg_seq = ++netlink->sequence;
-	if (mnl_socket_sendto(netlink->nl, request, request->nlmsg_len) < 0)
-		return -errno;
-	while (done == 0) {
-		ssize_t size = mnl_socket_recvfrom(netlink->nl, answer, sizeof(answer));
-
-		if (size < 0)
-			return errno == EAGAIN ? -ETIMEDOUT : -errno;
-		done = take_dump(answer, (size_t)size, request->nlmsg_seq, parse, ctx);
-	}
-	return done < 0 ? done : 0;
 }
