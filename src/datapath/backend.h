@@ -44,8 +44,8 @@ struct td_task {
 	unsigned ifindex;
 	int fd; /* what for is the back-end's to say, as for made, port and rewritten */
 	bool made;
-	uint16_t port;
 	bool rewritten;
+	uint16_t port;
 	uint32_t value; /* the MTU, or the rate in kbit/s */
 	int err;
 };

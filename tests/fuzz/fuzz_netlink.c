@@ -5,7 +5,8 @@
  *
  * Requests have the sequence numbers 1, 2, …, so that answers to them can be found.
  *
- * Input: what is asked, how many datagrams are notifications, then (u16 length, bytes)…
+ * Input: what is asked, how many datagrams are notifications, then (u16 length, bytes)…; or BATCH, and
+ * the datagrams.
  */
 #include <errno.h>
 #include <stdalign.h>
@@ -17,6 +18,8 @@
 #include "datapath/l2tp_genl.h"
 #include "fuzz.h"
 #include "sys/rtnl.h"
+
+#define BATCH 255
 
 static struct td_reader input;
 
@@ -129,6 +132,19 @@ static int ask_rtnl(uint8_t what)
 	}
 }
 
+/* Of five messages; what is sent does not matter. */
+static int send_batch(void)
+{
+	const struct nlmsghdr request = { .nlmsg_len = sizeof(request) };
+	const struct td_netlink_batch batch = { &request, sizeof(request), 1, 5 };
+	struct td_netlink netlink = { 0 };
+	uint32_t refused;
+	int err = td_netlink_send_batch(&netlink, &batch, &refused);
+
+	assert_in_range(refused, 1, 5);
+	return err;
+}
+
 static void notify(void)
 {
 	alignas(struct nlmsghdr) uint8_t answer[TD_NETLINK_ANSWER] = { 0 };
@@ -148,7 +164,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	int err;
 
 	input = td_reader_init(bytes, size);
-	what = td_read_u8(&input) % 10;
+	what = td_read_u8(&input);
+	if (what == BATCH) {
+		assert_true(send_batch() <= 0);
+		return 0;
+	}
+	what %= 10;
 	notifications = td_read_u8(&input) % 8;
 	for (; notifications > 0; notifications--)
 		notify();
