@@ -14,7 +14,7 @@ static const struct td_handle one = { .index = 0, .generation = 7 };
 
 static struct {
 	int open_error, tunnel_error, session_error, delete_error;
-	bool session_despite_error, id_is_taken;
+	bool session_despite_error, session_is_gone, id_is_taken;
 	bool finds_by_id_alone;     /* as since Linux 6.11 */
 	unsigned tunnels, sessions; /* calls */
 	_Atomic unsigned deletions; /* … which are looked at while the thread makes them */
@@ -77,7 +77,7 @@ int td_l2tp_session_get(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t sessi
 {
 	(void)l2tp;
 	(void)tunnel_id;
-	return session_id == 0 ? -ENODEV : 0;
+	return session_id == 0 || kernel.session_is_gone ? -ENODEV : 0;
 }
 
 /* --- a broker, its peer, and perhaps their tunnel tdk0 --- */
@@ -389,7 +389,7 @@ static void adopted(void **state)
 	struct td_udp own, other;
 	struct scene scene;
 	socklen_t size;
-	int copy;
+	int copy, fd;
 
 	(void)state;
 	scene_open(&scene, "127.0.0.1");
@@ -411,7 +411,14 @@ static void adopted(void **state)
 	assert_true(td_addr_equal(&scene.end.control_flow.local, &scene.end.udp.local));
 	scene_destroy(&scene);
 
-	/* Its interface is gone: refused, and the descriptor closed. */
+	/* A hook has moved its interface: it is alive. */
+	fd = dup(copy);
+	assert_int_equal(scene.end.ops->adopt(scene.end.dp, one, &scene.info, &scene.end.udp, fd),
+			 0);
+	assert_int_equal(end_destroy(&scene.end, one), 0);
+
+	/* It is gone: refused, and the descriptor closed. */
+	kernel.session_is_gone = true;
 	assert_int_equal(scene.end.ops->adopt(scene.end.dp, one, &scene.info, &scene.end.udp, copy),
 			 -ENODEV);
 	assert_int_equal(fcntl(copy, F_GETFD), -1);
