@@ -10,6 +10,7 @@
 
 #include "broker/config_keys.h"
 #include "broker/inifile.h"
+#include "core/l2tp.h"
 
 #define TUNNEL_ID_END 100000 /* the names of interfaces hold five digits */
 #define MTU_MIN       1280   /* of an interface that carries IPv6 */
@@ -24,7 +25,7 @@ struct loading {
 static bool known_section(const char *name)
 {
 	for (const struct td_key *key = td_config_keys; key->name; key++) {
-		if (strcmp(key->section, name) == 0)
+		if (td_key_in_section(key, name))
 			return true;
 	}
 	return false;
@@ -33,7 +34,7 @@ static bool known_section(const char *name)
 static bool known_key(const char *section, const char *name)
 {
 	for (const struct td_key *key = td_config_keys; key->name; key++) {
-		if (strcmp(key->section, section) == 0 && strcasecmp(key->name, name) == 0)
+		if (td_key_in_section(key, section) && strcasecmp(key->name, name) == 0)
 			return true;
 	}
 	return false;
@@ -71,23 +72,75 @@ static void warn_of_unknown(const struct td_ini *ini, struct td_report *report)
 	}
 }
 
-static int set_key(struct loading *l, const struct td_key *key)
+/* section: the name it has in the file, which of that kind it is. */
+static int set_key(struct loading *l, const struct td_key *key, const char *section, unsigned which)
 {
-	const struct td_ini_option *option = td_ini_find(&l->ini, key->section, key->name);
+	const struct td_ini_option *option = td_ini_find(&l->ini, section, key->name);
 	struct td_key_origin origin = { option ? option->line : 0, l->report };
 	int err;
 
 	if (!option && !key->fallback)
 		return td_report_error(l->report, 0, key->name, "is missing in [%s]; use %s",
-				       key->section, key->help);
+				       section, key->help);
 	if (option) {
-		err = td_ini_value(&l->ini, key->section, option, l->text, l->report);
+		err = td_ini_value(&l->ini, section, option, l->text, l->report);
 		if (err)
 			return err;
 	} else {
 		memcpy(l->text, key->fallback, strlen(key->fallback) + 1);
 	}
-	return td_key_set(key, l->options, l->text, &origin);
+	return td_key_set(key, l->options, which, l->text, &origin);
+}
+
+static int refuse_bridge(struct loading *l, const struct td_ini_section *section, const char *why)
+{
+	return td_report_error(l->report, section->line, NULL, "[%s] %s", section->name, why);
+}
+
+/* The MTU in "bridge 1364"; 0: there is none that an interface can have. */
+static uint32_t mtu_of(const char *section)
+{
+	const char *number = section + strlen("bridge") + strspn(section + strlen("bridge"), " ");
+	unsigned long mtu =
+		strspn(number, "0123456789") == strlen(number) ? strtoul(number, NULL, 10) : 0;
+
+	return mtu >= MTU_MIN && mtu <= TD_MTU_MAX ? (uint32_t)mtu : 0;
+}
+
+static int set_bridge(struct loading *l, const struct td_ini_section *section)
+{
+	struct td_bridge_set *sets = l->options->bridging.sets;
+	const uint32_t mtu = mtu_of(section->name);
+	unsigned which = 1;
+	int err = 0;
+
+	if (mtu == 0)
+		return refuse_bridge(l, section,
+				     "names no MTU; use [bridge] or, with a number from 1280 to "
+				     "9000, [bridge 1406]");
+	while (which < TD_BRIDGE_SETS && sets[which].mtu != 0 && sets[which].mtu != mtu)
+		which++;
+	if (which == TD_BRIDGE_SETS)
+		return refuse_bridge(l, section, "is one too many, 8 MTUs can have bridges");
+	if (sets[which].mtu == mtu)
+		return refuse_bridge(l, section, "is for the MTU of another section");
+	sets[which].mtu = mtu;
+	for (const struct td_key *key = td_config_keys; !err && key->name; key++) {
+		if (key->stride != 0)
+			err = set_key(l, key, section->name, which);
+	}
+	return err;
+}
+
+static int set_bridges(struct loading *l)
+{
+	int err = 0;
+
+	for (unsigned i = 0; !err && i < l->ini.section_count; i++) {
+		if (strncmp(l->ini.sections[i].name, "bridge ", strlen("bridge ")) == 0)
+			err = set_bridge(l, &l->ini.sections[i]);
+	}
+	return err;
 }
 
 static unsigned line_of(const struct td_ini *ini, const char *name)
@@ -146,7 +199,9 @@ static int load_all(struct loading *l, const char *text, size_t size)
 		return err;
 	warn_of_unknown(&l->ini, l->report);
 	for (const struct td_key *key = td_config_keys; !err && key->name; key++)
-		err = set_key(l, key);
+		err = set_key(l, key, key->section, 0);
+	if (!err)
+		err = set_bridges(l);
 	return err ? err : check_together(l);
 }
 

@@ -18,6 +18,7 @@
 #include "broker/report.h"
 #include "core/engine.h"
 #include "core/session_info.h"
+#include "datapath/bridge.h"
 #include "datapath/datapath.h"
 #include "sys/log.h"
 
@@ -49,6 +50,7 @@ struct td_broker_options {
 	char hooks[TD_HOOK_COUNT][TD_CONFIG_PATH + 1]; /* "": none */
 	int64_t hook_timeout_us;
 	uint32_t hook_parallel;
+	struct td_bridging bridging;
 };
 
 /* Reads the file at path, which must stay until the report has been used. 0 or -errno; then

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "broker/config_keys.h"
 
+#include <string.h>
+
 #define AT(member) offsetof(struct td_broker_options, member)
 
 static const struct td_choice datapaths[] = {
@@ -29,6 +31,9 @@ static const struct td_choice switches[] = {
 			AT(hooks) + (number) * sizeof(((struct td_broker_options *)0)->hooks[0]), \
 		.fallback = "", .help = "the path of an executable file, without arguments",      \
 	}
+
+#define BRIDGE(bridge_name) \
+	.section = "bridge", .name = (bridge_name), .stride = sizeof(struct td_bridge_set)
 
 /* clang-format off */
 const struct td_key td_config_keys[] = {
@@ -79,6 +84,10 @@ const struct td_key td_config_keys[] = {
 	  .fallback = "30", .help = "seconds from 1 to 3600" },
 	{ "hooks", "parallel", NUMBER(1, 1024), .offset = AT(hook_parallel),
 	  .fallback = "16", .help = "a number from 1 to 1024" },
+	{ BRIDGE("interface"), .kind = TD_KEY_BRIDGES, .offset = AT(bridging.sets[0].list),
+	  .fallback = "", .help = "the names of up to 8 bridges, separated by commas, or nothing" },
+	{ BRIDGE("isolate"), .kind = TD_KEY_SWITCH, .choices = switches,
+	  .offset = AT(bridging.sets[0].isolate), .fallback = "true", .help = "true or false" },
 	{ 0 },
 };
 /* clang-format on */
@@ -95,3 +104,12 @@ const struct td_old_key td_config_old_keys[] = {
 	{ "hooks", "script_log", "what hooks print goes to the log" },
 	{ 0 },
 };
+
+bool td_key_in_section(const struct td_key *key, const char *section)
+{
+	const size_t size = strlen(key->section);
+
+	if (strncmp(key->section, section, size) != 0)
+		return false;
+	return section[size] == '\0' || (key->stride != 0 && section[size] == ' ');
+}

@@ -18,6 +18,7 @@ enum td_key_kind {
 	TD_KEY_CHOICE,  /* int: one of choices */
 	TD_KEY_SWITCH,  /* bool: one of choices */
 	TD_KEY_HOOK,
+	TD_KEY_BRIDGES, /* struct td_bridge_list */
 };
 
 struct td_choice {
@@ -35,6 +36,9 @@ struct td_key {
 	const struct td_choice *choices; /* … of TD_KEY_CHOICE and TD_KEY_SWITCH */
 	const char *fallback;            /* the default as text; NULL: must be given */
 	const char *help;                /* what is allowed: "…; use HELP" */
+	/* The section may come again, with a number behind its name; so far apart are their values in
+	 * struct td_broker_options. 0: it may not. */
+	size_t stride;
 };
 
 /* Ordered by sections; the last one has no name. */
@@ -49,10 +53,14 @@ struct td_old_key {
 
 extern const struct td_old_key td_config_old_keys[];
 
-/* The memory of a key in options. */
-static inline void *td_key_at(const struct td_key *key, struct td_broker_options *options)
+/* Is that the name of the key's section? */
+bool td_key_in_section(const struct td_key *key, const char *section);
+
+/* The memory of a key in options; which: of the sections of its name, 0 but for a stride. */
+static inline void *td_key_at(const struct td_key *key, struct td_broker_options *options,
+			      unsigned which)
 {
-	return (char *)options + key->offset;
+	return (char *)options + key->offset + which * key->stride;
 }
 
 /* Where a value comes from, for messages. */
@@ -62,7 +70,7 @@ struct td_key_origin {
 };
 
 /* Sets the key to text, which may be changed. 0 or -EINVAL (see the report). */
-int td_key_set(const struct td_key *key, struct td_broker_options *options, char *text,
-	       const struct td_key_origin *origin) __attribute__((warn_unused_result));
+int td_key_set(const struct td_key *key, struct td_broker_options *options, unsigned which,
+	       char *text, const struct td_key_origin *origin) __attribute__((warn_unused_result));
 
 #endif

@@ -63,16 +63,24 @@ static void print_choice(const struct td_key *key, int value, FILE *to)
 	}
 }
 
-static bool is_empty(const struct td_key *key, const struct td_broker_options *options)
+static void print_bridges(const struct td_bridge_list *list, FILE *to)
 {
-	const char *at = (const char *)options + key->offset;
-
-	return (key->kind == TD_KEY_INTERFACE || key->kind == TD_KEY_HOOK) && !*at;
+	for (uint32_t i = 0; i < list->count; i++) {
+		separate(i, to);
+		fputs(list->names[i], to);
+	}
 }
 
-static void print_value(const struct td_key *key, const struct td_broker_options *options, FILE *to)
+static bool is_empty(const struct td_key *key, const void *at)
 {
-	const void *at = (const char *)options + key->offset;
+	if (key->kind == TD_KEY_BRIDGES)
+		return ((const struct td_bridge_list *)at)->count == 0;
+	return (key->kind == TD_KEY_INTERFACE || key->kind == TD_KEY_HOOK) && !*(const char *)at;
+}
+
+static void print_value(const struct td_key *key, const struct td_broker_options *options,
+			const void *at, FILE *to)
+{
 
 	switch (key->kind) {
 	case TD_KEY_ADDRESSES:
@@ -97,6 +105,33 @@ static void print_value(const struct td_key *key, const struct td_broker_options
 	case TD_KEY_SWITCH:
 		print_choice(key, *(const bool *)at, to);
 		break;
+	case TD_KEY_BRIDGES:
+		print_bridges(at, to);
+		break;
+	}
+}
+
+static void print_key(const struct td_key *key, const struct td_broker_options *options,
+		      unsigned which, FILE *to)
+{
+	const void *at = (const char *)options + key->offset + which * key->stride;
+
+	fprintf(to, "%s =%s", key->name, is_empty(key, at) ? "" : " ");
+	print_value(key, options, at, to);
+	fputc('\n', to);
+}
+
+/* Those for an MTU; the first one is printed like all other sections. */
+static void print_more_bridges(const struct td_broker_options *options, FILE *to)
+{
+	for (unsigned i = 1; i < TD_BRIDGE_SETS; i++) {
+		if (options->bridging.sets[i].mtu == 0)
+			continue;
+		fprintf(to, "\n[bridge %" PRIu32 "]\n", options->bridging.sets[i].mtu);
+		for (const struct td_key *key = td_config_keys; key->name; key++) {
+			if (key->stride != 0)
+				print_key(key, options, i, to);
+		}
 	}
 }
 
@@ -109,8 +144,7 @@ void td_config_print(const struct td_broker_options *options, FILE *to)
 			fprintf(to, "%s[%s]\n", section ? "\n" : "", key->section);
 			section = key->section;
 		}
-		fprintf(to, "%s =%s", key->name, is_empty(key, options) ? "" : " ");
-		print_value(key, options, to);
-		fputc('\n', to);
+		print_key(key, options, 0, to);
 	}
+	print_more_bridges(options, to);
 }

@@ -215,6 +215,37 @@ static int parse_address(char *text, struct td_addr *addr)
 	return 0;
 }
 
+static bool have_bridge(const struct td_bridge_list *list, const char *name)
+{
+	for (uint32_t i = 0; i < list->count; i++) {
+		if (strcmp(list->names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int set_bridges(const struct value *v, struct td_bridge_list *to)
+{
+	char *list = v->text;
+	char *item;
+
+	to->count = 0;
+	if (!*v->text)
+		return 0;
+	while ((item = next_item(&list))) {
+		if (!td_ifname_valid(item))
+			return refuse(v, item, "cannot be a bridge");
+		if (have_bridge(to, item)) {
+			skip(v, item, "comes twice");
+			continue;
+		}
+		if (to->count == TD_BRIDGES)
+			return refuse(v, item, "is one bridge too many");
+		snprintf(to->names[to->count++], TD_IFNAME_SIZE, "%s", item);
+	}
+	return 0;
+}
+
 static bool have_address(const struct td_broker_options *o, const struct td_addr *addr)
 {
 	for (uint32_t i = 0; i < o->address_count; i++) {
@@ -327,11 +358,11 @@ static int set_hook(const struct value *v, char to[static TD_CONFIG_PATH + 1])
 	return 0;
 }
 
-int td_key_set(const struct td_key *key, struct td_broker_options *options, char *text,
-	       const struct td_key_origin *origin)
+int td_key_set(const struct td_key *key, struct td_broker_options *options, unsigned which,
+	       char *text, const struct td_key_origin *origin)
 {
 	const struct value v = { key, text, origin };
-	void *to = td_key_at(key, options);
+	void *to = td_key_at(key, options, which);
 
 	switch (key->kind) {
 	case TD_KEY_ADDRESSES:
@@ -350,6 +381,8 @@ int td_key_set(const struct td_key *key, struct td_broker_options *options, char
 		return set_switch(&v, to);
 	case TD_KEY_HOOK:
 		return set_hook(&v, to);
+	case TD_KEY_BRIDGES:
+		return set_bridges(&v, to);
 	}
 	return -EINVAL;
 }

@@ -140,6 +140,26 @@ static void let_go(struct td_kept_session *kept)
 	kept->fd = -1;
 }
 
+/* Instead of what there was. size 0: nothing. */
+static void keep_record(struct td_kept_session *kept, const uint8_t *record, uint32_t size)
+{
+	uint8_t *copy = size > 0 ? malloc(size) : NULL;
+
+	if (size > 0 && !copy)
+		td_log(TD_LOG_ERROR, "no memory for a record: a crash would end its tunnel");
+	if (copy)
+		memcpy(copy, record, size);
+	free(kept->record);
+	kept->record = copy;
+	kept->size = copy ? (uint16_t)size : 0;
+}
+
+static void forget(struct td_kept_session *kept)
+{
+	let_go(kept);
+	keep_record(kept, NULL, 0);
+}
+
 static void keep(struct parent *p, const struct td_ipc_message *message, int descriptor)
 {
 	struct td_kept_session *kept;
@@ -156,11 +176,10 @@ static void keep(struct parent *p, const struct td_ipc_message *message, int des
 		let_go(kept);
 	if (descriptor >= 0)
 		kept->fd = descriptor;
-	kept->size = 0;
 	if (message->type == TD_IPC_RECORD) {
-		kept->size = (uint16_t)message->record.size;
-		memcpy(kept->record, message->record.bytes, message->record.size);
+		keep_record(kept, message->record.bytes, message->record.size);
 	} else {
+		keep_record(kept, NULL, 0);
 		td_hook_runs_forget(&p->runs, message->record.index);
 	}
 }
@@ -419,7 +438,7 @@ static void close_all(struct parent *p)
 		td_log(TD_LOG_WARNING, "hooks that still run are ended");
 	td_hooks_free(p->hooks);
 	for (uint32_t i = 0; p->kept && i < p->options->max_tunnels; i++)
-		let_go(&p->kept[i]);
+		forget(&p->kept[i]);
 	td_listeners_close(&p->listeners);
 	td_signals_fini(&p->signals, &p->loop);
 	td_loop_fini(&p->loop);

@@ -127,7 +127,7 @@ static void log_rate(const struct td_session_info *session, uint32_t rate_kbps, 
 	if (err != 0)
 		td_log(TD_LOG_WARNING, "cannot limit %s to %u kbit/s: %s%s", session->ifname,
 		       rate_kbps, strerror(-err),
-		       err == -ENOENT ? "; does the kernel have sch_htb and sch_fq_codel?" : "");
+		       err == -ENOENT ? "; does the kernel have sch_tbf?" : "");
 	else
 		td_log(TD_LOG_INFO, "tunnel %u: limited to %u kbit/s at the client's request",
 		       session->tunnel_id, rate_kbps);
@@ -452,6 +452,7 @@ static int open_engine(struct worker *w)
 
 static int open_path(struct worker *w)
 {
+	const bool bridging = td_bridging_any(&w->options->bridging);
 	const struct td_datapath_setup setup = {
 		.loop = &w->loop,
 		.host = { on_control, on_done, on_counted, on_lost, on_writable, w },
@@ -459,7 +460,8 @@ static int open_path(struct worker *w)
 		.jobs = w->jobs,
 		.count_jobs = w->count_jobs,
 		/* A hook does it otherwise: field scripts bridge the interface first. */
-		.link_up = w->options->hooks[TD_HOOK_UP][0] == '\0',
+		.link_up = bridging || w->options->hooks[TD_HOOK_UP][0] == '\0',
+		.bridging = bridging ? &w->options->bridging : NULL,
 	};
 	struct td_listeners *listeners = w->setup->listeners;
 	char why[256];

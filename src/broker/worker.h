@@ -12,9 +12,9 @@
 
 /* A session that an earlier worker left behind. */
 struct td_kept_session {
-	int fd;        /* keeps its tunnel alive; -1: it has none (any more) */
-	uint16_t size; /* of the record; 0: there is none */
-	uint8_t record[TD_RECORD_MAX];
+	int fd;          /* keeps its tunnel alive; -1: it has none (any more) */
+	uint16_t size;   /* of the record; 0: there is none */
+	uint8_t *record; /* on the heap */
 };
 
 struct td_worker_setup {

@@ -27,6 +27,8 @@ int td_backend_new(struct td_datapath **result, const struct td_datapath_setup *
 	dp->tunnels = calloc(setup->max_tunnels, tunnel_size);
 	if (dp->tunnels)
 		err = td_rtnl_open(&dp->rtnl);
+	if (TD_WITH_BROKER && err == 0)
+		td_bridges_init(&dp->bridges, setup->bridging, &dp->rtnl);
 	if (err < 0)
 		td_backend_free(dp);
 	else
@@ -70,7 +72,7 @@ int td_backend_take(struct td_datapath *dp, struct td_handle handle,
 		return -EINVAL;
 	memset(t, 0, dp->tunnel_size);
 	t->handle = handle;
-	t->info = *info;
+	t->info = td_tunnel_info_of(info);
 	t->task.dp = dp;
 	t->task.fd = -1;
 	*tunnel = t;
@@ -137,11 +139,14 @@ void td_backend_recall(struct td_datapath *dp)
 	}
 }
 
-int td_backend_prepare(struct td_task *task, const struct td_session_info *info)
+int td_backend_prepare(struct td_task *task, const struct td_tunnel_info *info)
 {
 	int err = td_rtnl_set_mtu(&task->dp->rtnl, info->ifname, info->mtu);
 
 	task->ifindex = if_nametoindex(info->ifname);
+	if (TD_WITH_BROKER && err == 0 && task->dp->bridges.bridging)
+		err = td_bridges_join(&task->dp->bridges, &task->dp->rtnl, task->ifindex,
+				      info->mtu);
 	if (err == 0 && task->dp->link_up)
 		err = td_rtnl_set_up(&task->dp->rtnl, info->ifname);
 	return err;
@@ -150,11 +155,16 @@ int td_backend_prepare(struct td_task *task, const struct td_session_info *info)
 static void set_mtu(struct td_job *job)
 {
 	struct td_task *task = &td_backend_tunnel(job)->task;
+	struct td_datapath *dp = task->dp;
 	char ifname[IF_NAMESIZE]; /* it may have been renamed */
 
 	task->err = -ENODEV;
-	if (if_indextoname(task->ifindex, ifname))
-		task->err = td_rtnl_set_mtu(&task->dp->rtnl, ifname, task->value);
+	if (!if_indextoname(task->ifindex, ifname))
+		return;
+	if (TD_WITH_BROKER && dp->bridges.bridging)
+		task->err = td_bridges_set_mtu(&dp->bridges, &dp->rtnl, task->ifindex, task->value);
+	else
+		task->err = td_rtnl_set_mtu(&dp->rtnl, ifname, task->value);
 }
 
 static void set_rate(struct td_job *job)

@@ -21,7 +21,9 @@
 
 #include "base/build.h"
 #include "core/l2tp.h"
+#include "datapath/bridge.h"
 #include "datapath/datapath.h"
+#include "datapath/tunnel_info.h"
 #include "sys/rtnl.h"
 
 #define TD_FRAME_MAX  (TD_MTU_MAX + TD_ETH_HEADER + 8) /* with two VLAN tags */
@@ -47,11 +49,11 @@ struct td_task {
 };
 
 struct td_tunnel {
-	struct td_handle handle;     /* none: the place is free */
-	struct td_session_info info; /* as it was made */
-	struct td_port *port;        /* NULL: that socket is closed */
-	unsigned ifindex;            /* 0: gone, or out of sight in another namespace */
-	bool pending;                /* an operation, of this sequence */
+	struct td_handle handle;    /* none: the place is free */
+	struct td_tunnel_info info; /* as it was made */
+	struct td_port *port;       /* NULL: that socket is closed */
+	unsigned ifindex;           /* 0: gone, or out of sight in another namespace */
+	bool pending;               /* an operation, of this sequence */
 	uint32_t sequence;
 	bool busy; /* with task */
 	void (*then)(struct td_tunnel *t);
@@ -85,6 +87,8 @@ struct td_datapath {
 	unsigned full;
 	struct td_datagram datagrams[TD_PORT_BATCH];
 	uint8_t bytes[TD_PORT_BATCH][TD_L2TP_HEADER + TD_FRAME_MAX];
+
+	struct td_bridges bridges; /* of the tasks, in the broker */
 };
 
 /* --- backend.c --- */
@@ -127,7 +131,7 @@ static inline void td_backend_run(struct td_tunnel *t, enum td_lane lane,
 /* In run(): the tunnel of that job. */
 struct td_tunnel *td_backend_tunnel(struct td_job *job);
 /* In run(): what a new interface gets and tells. 0 or -errno. */
-int td_backend_prepare(struct td_task *task, const struct td_session_info *info)
+int td_backend_prepare(struct td_task *task, const struct td_tunnel_info *info)
 	__attribute__((warn_unused_result));
 /* Takes all tasks back, for close(). Those that had not run yet leave the tunnel busy. */
 void td_backend_recall(struct td_datapath *dp);

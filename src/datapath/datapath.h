@@ -24,6 +24,7 @@
 
 #include "base/addr.h"
 #include "core/session_info.h"
+#include "datapath/bridge.h"
 #include "sys/jobs.h"
 #include "sys/loop.h"
 #include "sys/rtnl.h"
@@ -49,6 +50,8 @@ struct td_datapath_setup {
 	struct td_jobs *jobs;       /* NULL: the loop waits for the kernel */
 	struct td_jobs *count_jobs; /* for count(), which can wait for long where many come or go */
 	bool link_up;               /* create() sets the interface up as well */
+	/* Broker: the bridges that interfaces join; stays the caller's until close(). NULL: none. */
+	const struct td_bridging *bridging;
 };
 
 /* Datagrams that were dropped without a word, since open(). */

@@ -70,7 +70,7 @@ static int attach(struct td_kernel *k, struct td_kernel_tunnel *t, const struct 
 
 /* --- in the thread --- */
 
-static int make_interface(struct td_kernel *k, const struct td_session_info *info,
+static int make_interface(struct td_kernel *k, const struct td_tunnel_info *info,
 			  struct td_task *task)
 {
 	int err = td_l2tp_session_create(&k->l2tp, info);

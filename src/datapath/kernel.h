@@ -45,7 +45,7 @@ struct td_kernel {
 	struct td_index by_ifindex; /* by ifindex: the tunnels that have one */
 	struct td_index_cell *cells;
 	struct td_kernel_counting *counting; /* NULL: the loop counts */
-	struct td_session_info guard;        /* tunnel_id 0: none is needed */
+	struct td_tunnel_info guard;         /* tunnel_id 0: none is needed */
 	int guard_fd;
 };
 
@@ -90,7 +90,7 @@ int td_kernel_probe(char *why, size_t size) __attribute__((warn_unused_result));
 /* Is a session found by its id alone (since Linux 6.11), whatever socket the packet came on? */
 bool td_kernel_finds_by_id_alone(struct td_l2tp *l2tp);
 /* A tunnel on fd under an id that was free. 0, and info->tunnel_id; or -errno. */
-int td_kernel_make_nameless(struct td_l2tp *l2tp, struct td_session_info *info, int fd)
+int td_kernel_make_nameless(struct td_l2tp *l2tp, struct td_tunnel_info *info, int fd)
 	__attribute__((warn_unused_result));
 
 /* --- kernel_guard.c; for a broker --- */

@@ -22,7 +22,7 @@ bool td_kernel_shares_session_id(const struct td_datapath *dp)
 
 static int make(struct td_kernel *k, int fd)
 {
-	struct td_session_info *info = &k->guard;
+	struct td_tunnel_info *info = &k->guard;
 	int err;
 
 	info->session_id = info->peer_session_id = 1;

@@ -9,7 +9,7 @@
 
 #define TRIES 4
 
-int td_kernel_make_nameless(struct td_l2tp *l2tp, struct td_session_info *info, int fd)
+int td_kernel_make_nameless(struct td_l2tp *l2tp, struct td_tunnel_info *info, int fd)
 {
 	int err = 0;
 
@@ -28,7 +28,7 @@ int td_kernel_make_nameless(struct td_l2tp *l2tp, struct td_session_info *info, 
  * up. */
 static int try_tunnel(struct td_l2tp *l2tp, int fd, unsigned sessions)
 {
-	struct td_session_info info = { 0 };
+	struct td_tunnel_info info = { 0 };
 	int err = td_kernel_make_nameless(l2tp, &info, fd);
 
 	if (err < 0)

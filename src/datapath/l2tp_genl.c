@@ -39,7 +39,7 @@ struct nlmsghdr *td_l2tp_build_get_family(void *buf)
 }
 
 struct nlmsghdr *td_l2tp_build_tunnel_create(void *buf, uint16_t family,
-					     const struct td_session_info *info, int fd)
+					     const struct td_tunnel_info *info, int fd)
 {
 	struct nlmsghdr *nlh = begin_l2tp(buf, family, L2TP_CMD_TUNNEL_CREATE, info->tunnel_id);
 
@@ -52,7 +52,7 @@ struct nlmsghdr *td_l2tp_build_tunnel_create(void *buf, uint16_t family,
 
 /* Without L2TP_ATTR_L2SPEC_TYPE the kernel takes the default sublayer, which is the wire's. */
 struct nlmsghdr *td_l2tp_build_session_create(void *buf, uint16_t family,
-					      const struct td_session_info *info)
+					      const struct td_tunnel_info *info)
 {
 	struct nlmsghdr *nlh = begin_l2tp(buf, family, L2TP_CMD_SESSION_CREATE, info->tunnel_id);
 
@@ -60,9 +60,9 @@ struct nlmsghdr *td_l2tp_build_session_create(void *buf, uint16_t family,
 	mnl_attr_put_u32(nlh, L2TP_ATTR_PEER_SESSION_ID, info->peer_session_id);
 	mnl_attr_put_u16(nlh, L2TP_ATTR_PW_TYPE, L2TP_PWTYPE_ETH);
 	mnl_attr_put_strz(nlh, L2TP_ATTR_IFNAME, info->ifname);
-	if (info->features & TD_FEATURE_DATA_COOKIES) {
-		mnl_attr_put(nlh, L2TP_ATTR_COOKIE, TD_DATA_COOKIE, info->peer_cookie);
-		mnl_attr_put(nlh, L2TP_ATTR_PEER_COOKIE, TD_DATA_COOKIE, info->cookie);
+	if (info->cookie_size != 0) {
+		mnl_attr_put(nlh, L2TP_ATTR_COOKIE, info->cookie_size, info->peer_cookie);
+		mnl_attr_put(nlh, L2TP_ATTR_PEER_COOKIE, info->cookie_size, info->cookie);
 	}
 	return nlh;
 }
@@ -129,12 +129,12 @@ void td_l2tp_close(struct td_l2tp *l2tp)
 	td_netlink_close(&l2tp->netlink);
 }
 
-int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_session_info *info, int fd)
+int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_tunnel_info *info, int fd)
 {
 	return transact(l2tp, td_l2tp_build_tunnel_create(l2tp->request, l2tp->family, info, fd));
 }
 
-int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_session_info *info)
+int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_tunnel_info *info)
 {
 	return transact(l2tp, td_l2tp_build_session_create(l2tp->request, l2tp->family, info));
 }

@@ -16,7 +16,7 @@
 #ifndef TD_DATAPATH_L2TP_GENL_H
 #define TD_DATAPATH_L2TP_GENL_H
 
-#include "core/session_info.h"
+#include "datapath/tunnel_info.h"
 #include "sys/netlink.h"
 
 struct td_l2tp {
@@ -30,10 +30,10 @@ int td_l2tp_open(struct td_l2tp *l2tp) __attribute__((warn_unused_result));
 void td_l2tp_close(struct td_l2tp *l2tp);
 
 /* fd: of a UDP socket. The tunnel lives as long as that socket, or until it is deleted. */
-int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_session_info *info, int fd)
+int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_tunnel_info *info, int fd)
 	__attribute__((warn_unused_result));
 /* Makes the interface. */
-int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_session_info *info)
+int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_tunnel_info *info)
 	__attribute__((warn_unused_result));
 /* With its session and interface; they go some time after this returned. */
 int td_l2tp_tunnel_delete(struct td_l2tp *l2tp, uint32_t tunnel_id)
@@ -51,9 +51,9 @@ int td_l2tp_session_get(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t sessi
  */
 struct nlmsghdr *td_l2tp_build_get_family(void *buf);
 struct nlmsghdr *td_l2tp_build_tunnel_create(void *buf, uint16_t family,
-					     const struct td_session_info *info, int fd);
+					     const struct td_tunnel_info *info, int fd);
 struct nlmsghdr *td_l2tp_build_session_create(void *buf, uint16_t family,
-					      const struct td_session_info *info);
+					      const struct td_tunnel_info *info);
 struct nlmsghdr *td_l2tp_build_tunnel_delete(void *buf, uint16_t family, uint32_t tunnel_id);
 struct nlmsghdr *td_l2tp_build_tunnel_get(void *buf, uint16_t family, uint32_t tunnel_id);
 struct nlmsghdr *td_l2tp_build_session_get(void *buf, uint16_t family, uint32_t tunnel_id,

@@ -44,11 +44,10 @@ static struct td_tap_tunnel *owner(const struct td_tap *tap, const struct epoll_
 /* Returns -EAGAIN when the socket is full; anything else is done with, sent or lost. */
 static int send_frame(struct td_tap *tap, struct td_tap_tunnel *t, size_t frame_bytes)
 {
-	const struct td_session_info *info = &t->base.info;
-	const size_t cookie_size = td_session_cookie_size(info);
-	uint8_t *packet = tap->packet + TD_DATA_COOKIE - cookie_size;
+	const struct td_tunnel_info *info = &t->base.info;
+	uint8_t *packet = tap->packet + TD_DATA_COOKIE - info->cookie_size;
 	const size_t header =
-		td_l2tp_put(packet, info->peer_session_id, info->peer_cookie, cookie_size);
+		td_l2tp_put(packet, info->peer_session_id, info->peer_cookie, info->cookie_size);
 	int err = -ENOTCONN;
 
 	if (t->base.port)
@@ -140,7 +139,7 @@ static struct td_tap_tunnel *addressee(struct td_datapath *dp, const struct td_d
 				       size_t *header)
 {
 	struct td_tap_tunnel *t = td_tap_find((struct td_tap *)dp, &datagram->flow);
-	const size_t cookie_size = t ? td_session_cookie_size(&t->base.info) : 0;
+	const size_t cookie_size = t ? t->base.info.cookie_size : 0;
 	uint32_t session_id;
 
 	*header = td_l2tp_parse(datagram->bytes, datagram->size, cookie_size, &session_id);

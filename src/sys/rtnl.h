@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/session_info.h"
 #include "sys/loop.h"
 #include "sys/netlink.h"
 
@@ -31,9 +32,28 @@ int td_rtnl_set_mtu(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
 	__attribute__((warn_unused_result));
 int td_rtnl_delete(struct td_rtnl *rtnl, unsigned ifindex) __attribute__((warn_unused_result));
 int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname) __attribute__((warn_unused_result));
+
+struct td_rtnl_link {
+	unsigned ifindex, master; /* master 0: none */
+	uint32_t mtu;
+	bool is_up, is_bridge;
+	char ifname[TD_IFNAME_SIZE];
+};
+
+/* The interface of that index or, index 0, of that name. */
+int td_rtnl_get_link(struct td_rtnl *rtnl, unsigned ifindex, const char *ifname,
+		     struct td_rtnl_link *link) __attribute__((warn_unused_result));
+int td_rtnl_set_state(struct td_rtnl *rtnl, unsigned ifindex, bool up)
+	__attribute__((warn_unused_result));
+/* Joins the bridge of index master, and leaves another one; 0: none. -EXFULL: it has no port left. */
+int td_rtnl_set_master(struct td_rtnl *rtnl, unsigned ifindex, unsigned master)
+	__attribute__((warn_unused_result));
+/* A bridge's port exchanges nothing with others of this kind, until it leaves the bridge. */
+int td_rtnl_isolate(struct td_rtnl *rtnl, unsigned ifindex) __attribute__((warn_unused_result));
 /*
- * HTB with one class of that rate and, where the kernel has it, fq_codel in it on the interface's
- * egress; 0: removes it. Either may be repeated. -ENOENT: the kernel has no HTB.
+ * A token bucket of that rate and, where the kernel has it, fq_codel in it on the interface's egress,
+ * in place of what was there; 0: removes it. What counts are Ethernet frames without their checksum.
+ * Either may be repeated, and a change loses no packet that waits. -ENOENT: the kernel has no TBF.
  */
 int td_rtnl_set_rate(struct td_rtnl *rtnl, const char *ifname, uint32_t rate_kbps)
 	__attribute__((warn_unused_result));
@@ -68,9 +88,11 @@ void td_netwatch_fini(struct td_netwatch *netwatch, struct td_loop *loop);
 #define TD_RTNL_MESSAGE TD_NETLINK_REQUEST
 struct nlmsghdr *td_rtnl_build_mtu(void *buf, const char *ifname, uint32_t mtu);
 struct nlmsghdr *td_rtnl_build_up(void *buf, const char *ifname);
+struct nlmsghdr *td_rtnl_build_state(void *buf, unsigned ifindex, bool up);
+struct nlmsghdr *td_rtnl_build_master(void *buf, unsigned ifindex, unsigned master);
+struct nlmsghdr *td_rtnl_build_isolate(void *buf, unsigned ifindex);
 struct nlmsghdr *td_rtnl_build_unshape(void *buf, int ifindex);
-struct nlmsghdr *td_rtnl_build_htb(void *buf, int ifindex);
-struct nlmsghdr *td_rtnl_build_class(void *buf, int ifindex, uint32_t rate_kbps);
+struct nlmsghdr *td_rtnl_build_rate(void *buf, int ifindex, uint32_t rate_kbps);
 struct nlmsghdr *td_rtnl_build_leaf(void *buf, int ifindex);
 struct nlmsghdr *td_rtnl_build_stats(void *buf, unsigned ifindex); /* 0: of all */
 /* For mnl_cb_run(); stats: struct td_link_stats *. */

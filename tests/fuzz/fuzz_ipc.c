@@ -189,6 +189,7 @@ static void check_kept(const struct parent *p)
 {
 	for (uint32_t i = 0; i < TUNNELS; i++) {
 		assert_true(p->kept[i].size <= TD_RECORD_MAX);
+		assert_int_equal(p->kept[i].size == 0, p->kept[i].record == NULL);
 		assert_true(p->kept[i].fd < 0 || fcntl(p->kept[i].fd, F_GETFD) == FD_CLOEXEC);
 	}
 }
@@ -218,7 +219,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	while (running.count > 0)
 		end_a_hook(&p, 0, 0);
 	for (uint32_t i = 0; i < TUNNELS; i++)
-		let_go(&p.kept[i]);
+		forget(&p.kept[i]);
 	td_loop_fini(&p.loop);
 	free(p.kept);
 	td_hook_runs_fini(&p.runs);

@@ -72,7 +72,7 @@ void td_kernel_tick(struct td_kernel *k)
 	fail();
 }
 
-static const struct td_session_info info = {
+static const struct td_tunnel_info info = {
 	.tunnel_id = 100,
 	.session_id = 100,
 	.peer_tunnel_id = 1,

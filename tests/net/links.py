@@ -7,6 +7,7 @@ import struct
 from collections import namedtuple
 
 Link = namedtuple("Link", "index mtu up kind")
+Port = namedtuple("Port", "up master isolated")  # of a bridge; master: an index or 0
 
 RTM_NEWLINK, RTM_GETLINK = 16, 18
 NLM_F_REQUEST, NLM_F_DUMP = 1, 0x300
@@ -15,6 +16,7 @@ RTMGRP_LINK = 1
 SO_RCVBUFFORCE = 33
 WATCH_BYTES = 1 << 24  # a few hundred interfaces that come and go
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND = 3, 4, 18, 1
+IFLA_MASTER, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT_ISOLATED = 10, 5, 33
 IFF_UP = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914
 IFREQ = struct.Struct("=16sH14x8x")
@@ -64,6 +66,17 @@ def dump():
                 found[name] = link
 
 
+def parse_port(message):
+    """(name, Port) from the body of RTM_NEWLINK."""
+    _, _, _, flags, _ = IFINFO.unpack_from(message)
+    found = attributes(message[IFINFO.size :])
+    (master,) = struct.unpack("=I", found.get(IFLA_MASTER, bytes(4)))
+    info = attributes(found.get(IFLA_LINKINFO, b""))
+    isolated = attributes(info.get(IFLA_INFO_SLAVE_DATA, b"")).get(IFLA_BRPORT_ISOLATED, b"\0")
+    name = found[IFLA_IFNAME].rstrip(b"\0").decode()
+    return name, Port(bool(flags & IFF_UP), master, isolated != b"\0")
+
+
 class Watch:
     """Of all interfaces that are made in this thread's network namespace from now on."""
 
@@ -73,19 +86,36 @@ class Watch:
         self.sock.bind((0, RTMGRP_LINK))
         self.sock.setblocking(False)
 
-    def made(self):
-        """(name, Link) of each message about one; a test that cannot be told all fails."""
+    def told(self, parse_body):
+        """What each message about one says; a test that cannot be told all fails."""
         try:
             while True:
                 for kind, body in messages(self.sock.recv(1 << 17)):
                     # Bridges tell of their ports in messages of their own.
                     if kind == RTM_NEWLINK and body[0] == socket.AF_UNSPEC:
-                        yield parse(body)
+                        yield parse_body(body)
         except BlockingIOError:
             return
 
+    def made(self):
+        """(name, Link), of those that were made or changed since the last call."""
+        return self.told(parse)
+
     def close(self):
         self.sock.close()
+
+
+class Monitor(Watch):
+    """What becomes of those interfaces."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []  # (name, Port), as it was told
+
+    def ports(self, ifname):
+        """All states of an interface until now, one after the other."""
+        self.seen += self.told(parse_port)
+        return [port for name, port in self.seen if name == ifname]
 
 
 def set_up(ifname):

@@ -136,11 +136,13 @@ def default_config():
     }
 
 
-def write_config(path, broker=None, log=None, hooks=None):
-    """A configuration file from the defaults and what differs; a key set to None is left out."""
+def write_config(path, broker=None, log=None, hooks=None, bridges=None):
+    """A configuration file from the defaults and what differs; a key set to None is left out.
+    bridges: by the names of their sections."""
     sections = default_config()
     for name, changes in (("broker", broker), ("log", log), ("hooks", hooks)):
         sections[name].update(changes or {})
+    sections.update(bridges or {})
     lines = []
     for name, keys in sections.items():
         lines.append(f"[{name}]")

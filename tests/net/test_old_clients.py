@@ -123,7 +123,7 @@ def test_limit_is_acknowledged_each_time(world):
     for _ in range(2):
         client.send(wire.LIMIT, struct.pack("!HBBI", 0, 1, 4, 1024))
     wait_until(lambda: client.messages(wire.REL_ACK) == [b"\0\0"] * 2, 5, "two acknowledgements")
-    wait_until(lambda: "htb" in there.run("tc", "qdisc", "show", "dev", name).stdout, 5, "HTB")
+    wait_until(lambda: "tbf" in there.run("tc", "qdisc", "show", "dev", name).stdout, 5, "TBF")
     client.send(0xF0, struct.pack("!H", 77))
     wait_until(lambda: struct.pack("!H", 77) in client.messages(wire.REL_ACK), 5, "unknown type")
 

@@ -35,8 +35,8 @@ def parse(datagram):
     return datagram[4], datagram[6 : 6 + datagram[5]]
 
 
-def data(session_id, frame):
-    return struct.pack("!HHII", 3, 0, session_id, 0) + frame
+def data(session_id, frame, cookie=b""):
+    return struct.pack("!HHI", 3, 0, session_id) + cookie + bytes(4) + frame
 
 
 def parse_data(datagram):

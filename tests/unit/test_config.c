@@ -421,16 +421,24 @@ static void help_names_the_range(void **state)
 	}
 }
 
-/* In the manual page each key has ".It Cm NAME", and behind it ".Pq default: VALUE" on its own. */
+/*
+ * In the manual page each section is ".Sh SECTION [NAME]", and in it each key ".It Cm NAME" with
+ * ".Pq default: VALUE" behind it on its own.
+ */
 static void check_manual(const char *page, const struct td_key *key)
 {
-	char item[100], want[100];
+	char section[100], item[100], want[100];
 	const char *at, *end;
 
-	snprintf(item, sizeof(item), "\n.It Cm %s\n", key->name);
-	at = strstr(page, item);
+	snprintf(section, sizeof(section), "\n.Sh SECTION [%s]", key->section);
+	at = strstr(page, section);
 	if (!at)
-		fail_msg("the manual page lacks %s", key->name);
+		fail_msg("the manual page lacks [%s]", key->section);
+	end = at ? strstr(at + 1, "\n.Sh ") : NULL;
+	snprintf(item, sizeof(item), "\n.It Cm %s\n", key->name);
+	at = strstr(at, item);
+	if (!at || (end && at > end))
+		fail_msg("the manual page lacks %s of [%s]", key->name, key->section);
 	if (!key->fallback)
 		snprintf(want, sizeof(want), "\n.Pq required\n");
 	else if (!*key->fallback)

@@ -5,7 +5,9 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
-#include "datapath/l2tp_genl.h"
+#include "core/engine.h"
+#include "datapath/kernel.h"
+#include "datapath/tap.h"
 
 static bool kernel_has_l2tp(void)
 {
@@ -105,12 +107,23 @@ static void without_device(void **state)
 	in_child(bare);
 }
 
+/* What the worker has for each, so that with the parent's record it stays below 2 kB. */
+static void a_tunnel_costs_little(void **state)
+{
+	const size_t engine = (td_engine_size(4096) - td_engine_size(2048)) / 2048;
+
+	(void)state;
+	assert_in_range(engine + sizeof(struct td_tap_tunnel), 1000, 1700);
+	assert_in_range(engine + sizeof(struct td_kernel_tunnel), 1000, 1700);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(as_root),
 		cmocka_unit_test(without_permission),
 		cmocka_unit_test(without_device),
+		cmocka_unit_test(a_tunnel_costs_little),
 	};
 
 	own_namespace();

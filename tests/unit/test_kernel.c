@@ -34,7 +34,7 @@ void td_l2tp_close(struct td_l2tp *l2tp)
 	(void)l2tp;
 }
 
-int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_session_info *info, int fd)
+int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_tunnel_info *info, int fd)
 {
 	(void)l2tp;
 	(void)info;
@@ -45,7 +45,7 @@ int td_l2tp_tunnel_create(struct td_l2tp *l2tp, const struct td_session_info *in
 	return kernel.tunnel_error;
 }
 
-int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_session_info *info)
+int td_l2tp_session_create(struct td_l2tp *l2tp, const struct td_tunnel_info *info)
 {
 	(void)l2tp;
 	kernel.sessions++;

@@ -21,7 +21,7 @@
 
 static _Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
 
-static const struct td_session_info info = {
+static const struct td_tunnel_info info = {
 	.tunnel_id = 0x11223344,
 	.peer_tunnel_id = 0x55667788,
 	.session_id = 0x99aabbcc,

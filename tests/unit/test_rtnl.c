@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include <libmnl/libmnl.h>
+#include <linux/if_bridge.h>
 #include <linux/if_tun.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
@@ -82,6 +83,42 @@ static void test_build_up(void **state)
 			    "fifteen-letters");
 }
 
+static const struct ifinfomsg *assert_link(const struct nlmsghdr *nlh, uint16_t type,
+					   unsigned char family)
+{
+	const struct ifinfomsg *link = mnl_nlmsg_get_payload(nlh);
+
+	assert_header(nlh, type, 0);
+	assert_int_equal(link->ifi_family, family);
+	assert_int_equal(link->ifi_index, 42);
+	return link;
+}
+
+static void test_build_port(void **state)
+{
+	const struct nlmsghdr *nlh = td_rtnl_build_state(buf, 42, true);
+	const struct ifinfomsg *link = assert_link(nlh, RTM_NEWLINK, AF_UNSPEC);
+	const struct nlattr *port;
+
+	(void)state;
+	assert_int_equal(link->ifi_flags, IFF_UP);
+	assert_int_equal(link->ifi_change, IFF_UP);
+	link = assert_link(td_rtnl_build_state(buf, 42, false), RTM_NEWLINK, AF_UNSPEC);
+	assert_int_equal(link->ifi_flags, 0);
+	assert_int_equal(link->ifi_change, IFF_UP);
+
+	nlh = td_rtnl_build_master(buf, 42, 7);
+	link = assert_link(nlh, RTM_NEWLINK, AF_UNSPEC);
+	assert_int_equal(link->ifi_change, 0);
+	assert_int_equal(mnl_attr_get_u32(find(nlh, sizeof(*link), IFLA_MASTER)), 7);
+
+	nlh = td_rtnl_build_isolate(buf, 42);
+	link = assert_link(nlh, RTM_SETLINK, AF_BRIDGE);
+	port = find(nlh, sizeof(*link), IFLA_PROTINFO);
+	assert_true(port->nla_type & NLA_F_NESTED);
+	assert_int_equal(mnl_attr_get_u8(find_nested(port, IFLA_BRPORT_ISOLATED)), 1);
+}
+
 static void assert_tc(const struct nlmsghdr *nlh, uint32_t parent, uint32_t handle)
 {
 	const struct tcmsg *tc = mnl_nlmsg_get_payload(nlh);
@@ -91,70 +128,58 @@ static void assert_tc(const struct nlmsghdr *nlh, uint32_t parent, uint32_t hand
 	assert_int_equal(tc->tcm_handle, handle);
 }
 
-static void test_build_htb(void **state)
+static const struct nlattr *rate_options(uint32_t kbps, struct tc_tbf_qopt *opt)
 {
-	const struct nlmsghdr *nlh = td_rtnl_build_htb(buf, 42);
-	const struct tc_htb_glob *glob;
+	const struct nlmsghdr *nlh = td_rtnl_build_rate(buf, 42, kbps);
+	const struct nlattr *options = find(nlh, sizeof(struct tcmsg), TCA_OPTIONS);
+	const struct nlattr *parms = find_nested(options, TCA_TBF_PARMS);
+
+	assert_header(nlh, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
+	assert_tc(nlh, TC_H_ROOT, 0x10000);
+	assert_string_equal(mnl_attr_get_str(find(nlh, sizeof(struct tcmsg), TCA_KIND)), "tbf");
+	assert_int_equal(mnl_attr_get_payload_len(parms), sizeof(*opt));
+	memcpy(opt, mnl_attr_get_payload(parms), sizeof(*opt));
+	return options;
+}
+
+static void test_build_rate(void **state)
+{
+	const struct nlattr *options;
+	struct tc_tbf_qopt opt;
+
+	(void)state;
+	options = rate_options(16000, &opt);
+	assert_int_equal(opt.rate.rate, 2000000);
+	assert_int_equal(opt.limit, 400000);
+	assert_int_equal(mnl_attr_get_u32(find_nested(options, TCA_TBF_BURST)), 20000);
+	assert_null(find_nested(options, TCA_TBF_RATE64));
+
+	options =
+		rate_options(1, &opt); /* the smallest: 125 bytes a second, and room for a frame */
+	assert_int_equal(opt.rate.rate, 125);
+	assert_int_equal(mnl_attr_get_u32(find_nested(options, TCA_TBF_BURST)), 9022);
+	assert_int_equal(opt.limit, 18044);
+
+	options = rate_options(UINT32_MAX, &opt); /* 537 GB/s do not fit into 32 bits */
+	assert_int_equal(opt.rate.rate, UINT32_MAX);
+	assert_int_equal(mnl_attr_get_u64(find_nested(options, TCA_TBF_RATE64)), 536870911875);
+	assert_int_equal(mnl_attr_get_u32(find_nested(options, TCA_TBF_BURST)), UINT32_MAX);
+	assert_int_equal(opt.limit, 32 << 20);
+}
+
+static void test_build_leaf(void **state)
+{
+	const struct nlmsghdr *nlh = td_rtnl_build_leaf(buf, 42);
 
 	(void)state;
 	assert_header(nlh, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL);
-	assert_tc(nlh, TC_H_ROOT, 0x10000);
-	assert_string_equal(mnl_attr_get_str(find(nlh, sizeof(struct tcmsg), TCA_KIND)), "htb");
-	glob = mnl_attr_get_payload(
-		find_nested(find(nlh, sizeof(struct tcmsg), TCA_OPTIONS), TCA_HTB_INIT));
-	assert_int_equal(glob->version, 3);
-	assert_int_equal(glob->defcls, 1);
+	assert_tc(nlh, 0x10001, 0x20000);
+	assert_string_equal(mnl_attr_get_str(find(nlh, sizeof(struct tcmsg), TCA_KIND)),
+			    "fq_codel");
 
 	nlh = td_rtnl_build_unshape(buf, 42);
 	assert_header(nlh, RTM_DELQDISC, 0);
 	assert_tc(nlh, TC_H_ROOT, 0);
-
-	nlh = td_rtnl_build_leaf(buf, 42);
-	assert_tc(nlh, 0x10001, 0);
-	assert_string_equal(mnl_attr_get_str(find(nlh, sizeof(struct tcmsg), TCA_KIND)),
-			    "fq_codel");
-}
-
-static const struct nlattr *class_options(uint32_t kbps, struct tc_htb_opt *opt)
-{
-	const struct nlmsghdr *nlh = td_rtnl_build_class(buf, 42, kbps);
-	const struct nlattr *options = find(nlh, sizeof(struct tcmsg), TCA_OPTIONS);
-	const struct nlattr *parms = find_nested(options, TCA_HTB_PARMS);
-
-	assert_header(nlh, RTM_NEWTCLASS, NLM_F_CREATE | NLM_F_EXCL);
-	assert_tc(nlh, 0x10000, 0x10001);
-	assert_int_equal(mnl_attr_get_payload_len(parms), sizeof(*opt));
-	memcpy(opt, mnl_attr_get_payload(parms), sizeof(*opt));
-	assert_memory_equal(&opt->rate, &opt->ceil, sizeof(opt->rate));
-	/* What the kernel warns of in its log. */
-	assert_in_range(opt->quantum, 1000, 200000);
-	return options;
-}
-
-static uint64_t burst_of(const struct tc_htb_opt *opt)
-{
-	return (uint64_t)opt->buffer * 64 * opt->rate.rate / 1000000000;
-}
-
-static void test_build_class(void **state)
-{
-	const struct nlattr *options;
-	struct tc_htb_opt opt;
-
-	(void)state;
-	options = class_options(8000, &opt);
-	assert_int_equal(opt.rate.rate, 1000000);
-	assert_in_range(burst_of(&opt), 4990, 5000);
-	assert_null(find_nested(options, TCA_HTB_RATE64));
-
-	class_options(1, &opt); /* the smallest: two frames at 125 bytes a second */
-	assert_int_equal(opt.rate.rate, 125);
-	assert_in_range(burst_of(&opt), 3199, 3200);
-
-	options = class_options(UINT32_MAX, &opt); /* 537 GB/s do not fit into 32 bits */
-	assert_int_equal(opt.rate.rate, UINT32_MAX);
-	assert_int_equal(mnl_attr_get_u64(find_nested(options, TCA_HTB_RATE64)), 536870911875);
-	assert_int_equal(mnl_attr_get_u64(find_nested(options, TCA_HTB_CEIL64)), 536870911875);
 }
 
 /* A TAP device, which needs no module that a small kernel lacks; -1: skip. */
@@ -204,9 +229,42 @@ static void test_link(void **state)
 	close(tap);
 }
 
+static void test_get_link(void **state)
+{
+	int tap = make_tap("tdu2");
+	const unsigned ifindex = if_nametoindex("tdu2");
+	struct td_rtnl_link link;
+	struct td_rtnl rtnl;
+
+	(void)state;
+	assert_int_equal(td_rtnl_open(&rtnl), 0);
+	assert_int_equal(td_rtnl_set_mtu(&rtnl, "tdu2", 1330), 0);
+	assert_int_equal(td_rtnl_get_link(&rtnl, 0, "tdu2", &link), 0);
+	assert_int_equal(link.ifindex, ifindex);
+	assert_int_equal(link.mtu, 1330);
+	assert_int_equal(link.master, 0);
+	assert_string_equal(link.ifname, "tdu2");
+	assert_false(link.is_up || link.is_bridge);
+	assert_int_equal(td_rtnl_set_state(&rtnl, ifindex, true), 0);
+	assert_int_equal(td_rtnl_get_link(&rtnl, ifindex, NULL, &link), 0);
+	assert_true(link.is_up);
+	assert_int_equal(td_rtnl_set_state(&rtnl, ifindex, false), 0);
+	assert_int_equal(td_rtnl_get_link(&rtnl, ifindex, NULL, &link), 0);
+	assert_false(link.is_up);
+
+	assert_int_equal(td_rtnl_get_link(&rtnl, 0, "tdu9", &link), -ENODEV);
+	assert_int_equal(td_rtnl_get_link(&rtnl, 999999, NULL, &link), -ENODEV);
+	assert_int_equal(td_rtnl_set_state(&rtnl, 999999, true), -ENODEV);
+	assert_int_equal(td_rtnl_set_master(&rtnl, 999999, 0), -ENODEV);
+	assert_int_equal(td_rtnl_isolate(&rtnl, 999999), -ENODEV);
+	assert_int_equal(td_rtnl_isolate(&rtnl, ifindex), -EOPNOTSUPP); /* in no bridge */
+	td_rtnl_close(&rtnl);
+	close(tap);
+}
+
 struct shaping {
 	int ifindex;
-	unsigned htb, leaves, classes;
+	unsigned buckets, leaves;
 	uint64_t rate;
 };
 
@@ -216,19 +274,16 @@ static int read_tc(const struct nlmsghdr *nlh, void *data)
 	const struct nlattr *kind = find(nlh, sizeof(*tc), TCA_KIND);
 	struct shaping *s = data;
 
-	if (tc->tcm_ifindex != s->ifindex)
+	if (tc->tcm_ifindex != s->ifindex || nlh->nlmsg_type != RTM_NEWQDISC)
 		return MNL_CB_OK;
-	if (nlh->nlmsg_type == RTM_NEWTCLASS && tc->tcm_handle == 0x10001) {
-		const struct tc_htb_opt *opt = mnl_attr_get_payload(
-			find_nested(find(nlh, sizeof(*tc), TCA_OPTIONS), TCA_HTB_PARMS));
+	if (tc->tcm_handle == 0x10000 && strcmp(mnl_attr_get_str(kind), "tbf") == 0) {
+		const struct tc_tbf_qopt *opt = mnl_attr_get_payload(
+			find_nested(find(nlh, sizeof(*tc), TCA_OPTIONS), TCA_TBF_PARMS));
 
-		s->classes++;
+		s->buckets++;
 		s->rate = opt->rate.rate;
 	}
-	if (nlh->nlmsg_type == RTM_NEWQDISC && strcmp(mnl_attr_get_str(kind), "htb") == 0)
-		s->htb++;
-	if (nlh->nlmsg_type == RTM_NEWQDISC && tc->tcm_parent == 0x10001)
-		s->leaves++;
+	s->leaves += tc->tcm_handle == 0x20000;
 	return MNL_CB_OK;
 }
 
@@ -261,7 +316,6 @@ static struct shaping shaping_of(const char *ifname)
 	struct shaping s = { .ifindex = (int)if_nametoindex(ifname) };
 
 	dump(RTM_GETQDISC, &s);
-	dump(RTM_GETTCLASS, &s);
 	return s;
 }
 
@@ -276,24 +330,24 @@ static void test_rate(void **state)
 	assert_int_equal(td_rtnl_set_up(&rtnl, "tdu1"), 0);
 	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 0), 0); /* nothing there yet */
 	if (td_rtnl_set_rate(&rtnl, "tdu1", 5000) == -ENOENT) {
-		print_message("this kernel has no HTB\n");
+		print_message("this kernel has no TBF\n");
 		skip();
 	}
 	s = shaping_of("tdu1");
-	assert_int_equal(s.htb, 1);
-	assert_int_equal(s.classes, 1);
+	assert_int_equal(s.buckets, 1);
 	assert_int_equal(s.rate, 625000);
 
 	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 5000), 0);
 	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 800), 0);
 	s = shaping_of("tdu1");
-	assert_int_equal(s.classes, 1);
+	assert_int_equal(s.buckets, 1);
+	assert_true(s.leaves <= 1);
 	assert_int_equal(s.rate, 100000);
 
 	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 0), 0);
 	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 0), 0);
 	s = shaping_of("tdu1");
-	assert_int_equal(s.htb + s.classes + s.leaves, 0);
+	assert_int_equal(s.buckets + s.leaves, 0);
 	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", UINT32_MAX), 0);
 	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu1", 1), 0);
 	td_rtnl_close(&rtnl);
@@ -321,8 +375,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_build_mtu),    cmocka_unit_test(test_build_up),
-		cmocka_unit_test(test_build_htb),    cmocka_unit_test(test_build_class),
+		cmocka_unit_test(test_build_rate),   cmocka_unit_test(test_build_leaf),
 		cmocka_unit_test(test_link),         cmocka_unit_test(test_rate),
+		cmocka_unit_test(test_build_port),   cmocka_unit_test(test_get_link),
 		cmocka_unit_test(test_stale_answer),
 	};
 
