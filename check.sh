@@ -23,7 +23,7 @@ export UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1
 
 packages=(
 	gcc libc6-dev git meson ninja-build pkg-config
-	libcmocka-dev libinih-dev libjson-c-dev libmnl-dev libseccomp-dev libsodium-dev
+	libcmocka-dev libinih-dev libjson-c-dev libmnl-dev libnftnl-dev libseccomp-dev libsodium-dev
 	clang libclang-rt-14-dev clang-format-14 cppcheck mandoc shellcheck
 	python3 python3-pytest python3-pytest-xdist
 	ethtool iperf3 iproute2 iputils-ping netbase nftables procps

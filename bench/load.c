@@ -159,7 +159,12 @@ static struct td_time prepare(void *ctx, struct td_time now)
 
 static void on_signal(struct td_signals *signals, int signo)
 {
-	(void)signals, (void)signo;
+	(void)signals;
+	if (load.options.burst > 0 && (signo == SIGUSR1 || signo == SIGUSR2)) {
+		if (load.phase == LOAD_PHASE_HOLD)
+			signo == SIGUSR1 ? load_burst_known() : load_burst_unknown();
+		return;
+	}
 	if (load.phase == LOAD_PHASE_HOLD)
 		load.options.hold_us = 0;
 	else
@@ -194,7 +199,7 @@ static void allow_descriptors(uint32_t clients)
 
 static void open_load(void)
 {
-	static const int signals[] = { SIGTERM, SIGINT, 0 };
+	static const int signals[] = { SIGTERM, SIGINT, SIGUSR1, SIGUSR2, 0 };
 	const uint32_t clients = load.options.clients;
 	const size_t samples = load.options.churn ? CHURN_SAMPLES : clients;
 	int err;

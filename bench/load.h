@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * Inside of td-load: load.c the run, load_client.c one client, load_options.c, load_report.c.
+ * Inside of td-load: load.c the run, load_client.c one client, load_burst.c, load_options.c,
+ * load_report.c.
  */
 #ifndef TD_BENCH_LOAD_H
 #define TD_BENCH_LOAD_H
@@ -26,6 +27,7 @@ struct load_options {
 	uint32_t parallel; /* handshakes at a time */
 	uint32_t rate;     /* handshakes begun per second; 0: as parallel allows */
 	uint32_t data;     /* data packets per second while holding, over all tunnels */
+	uint32_t burst;    /* data packets on SIGUSR1 and SIGUSR2 each; 0: these end it */
 	int64_t hold_us;   /* with churn: how long to churn */
 	int64_t keepalive_us;
 	int64_t retry_us;   /* until a request is repeated */
@@ -113,6 +115,11 @@ void load_client_enter(struct load_client *c, enum load_state state, struct td_t
 void load_client_timer(struct load_client *c, struct td_time now);
 /* One small frame that no host answers. */
 void load_client_send_data(struct load_client *c);
+
+/* --- load_burst.c --- */
+/* While holding: of the first client, or of somebody without a tunnel. One line of JSON each. */
+void load_burst_known(void);
+void load_burst_unknown(void);
 
 /* --- load_options.c, load_report.c --- */
 /* Fills options from the command line. Ends the program after -h and on errors of usage. */

@@ -25,6 +25,9 @@ static void usage(FILE *to)
 	      "  -s ADDRESS    first local address (default: the route's)\n"
 	      "  -S COUNT      so many consecutive local addresses, in turn (default 1)\n"
 	      "  -d RATE       data packets a second while holding, over all tunnels (default 0)\n"
+	      "  -b COUNT      while holding, on SIGUSR1: send so many data packets on the first "
+	      "tunnel,\n"
+	      "                on SIGUSR2: as somebody who has none, and print what one took\n"
 	      "  -u PREFIX     of the UUIDs; a number follows (default load-)\n"
 	      "  -o            as old clients do it: no tunnel id, no features\n"
 	      "  -c            churn: leave when established, and come back at once\n"
@@ -99,6 +102,9 @@ static void take(struct load_options *o, int option, const char *value)
 	case 'd':
 		o->data = number(value, 0, 1000000);
 		break;
+	case 'b':
+		o->burst = number(value, 1, 10000000);
+		break;
 	case 'u':
 		if (strlen(value) > 32)
 			fail("longer than 32 characters", value);
@@ -135,7 +141,7 @@ void load_options_parse(struct load_options *options, int argc, char **argv)
 		.retry_us = TD_SECONDS(2),
 		.give_up_us = TD_SECONDS(15),
 	};
-	while ((option = getopt(argc, argv, "n:p:r:t:k:R:g:s:S:d:u:ocvh")) != -1)
+	while ((option = getopt(argc, argv, "n:p:r:t:k:R:g:s:S:d:b:u:ocvh")) != -1)
 		take(options, option, optarg);
 	if (optind + 2 != argc) {
 		usage(stderr);

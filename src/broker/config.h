@@ -26,6 +26,12 @@
 #define TD_CONFIG_PORTS     64
 #define TD_CONFIG_PATH      150 /* characters of a path */
 
+enum td_rx_scaling {
+	TD_RX_SCALING_AUTO,
+	TD_RX_SCALING_NFT,
+	TD_RX_SCALING_OFF,
+};
+
 /* Owns nothing: it can be copied, and needs no end. */
 struct td_broker_options {
 	struct td_addr addresses[TD_CONFIG_ADDRESSES]; /* port 0: each is to listen on all ports */
@@ -44,6 +50,7 @@ struct td_broker_options {
 	uint32_t pmtu;     /* fixed inner MTU as configured; 0: measure */
 	uint32_t pmtu_max; /* largest inner MTU to look for */
 	enum td_datapath_choice datapath;
+	enum td_rx_scaling rx_scaling;
 	int64_t shutdown_timeout_us;
 	enum td_log_level verbosity;
 	bool log_ip_addresses;

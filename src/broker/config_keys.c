@@ -12,6 +12,13 @@ static const struct td_choice datapaths[] = {
 	{ NULL, 0 },
 };
 
+static const struct td_choice rx_scalings[] = {
+	{ "auto", TD_RX_SCALING_AUTO },
+	{ "nft", TD_RX_SCALING_NFT },
+	{ "off", TD_RX_SCALING_OFF },
+	{ NULL, 0 },
+};
+
 static const struct td_choice levels[] = {
 	{ "DEBUG", TD_LOG_DEBUG }, { "INFO", TD_LOG_INFO },      { "WARNING", TD_LOG_WARNING },
 	{ "ERROR", TD_LOG_ERROR }, { "CRITICAL", TD_LOG_ERROR }, { NULL, 0 },
@@ -69,6 +76,8 @@ const struct td_key td_config_keys[] = {
 	  .help = "a number from 1280 to 9000" },
 	{ "broker", "datapath", TD_KEY_CHOICE, .choices = datapaths, .offset = AT(datapath),
 	  .fallback = "auto", .help = "auto, kernel or tap" },
+	{ "broker", "rx_scaling", TD_KEY_CHOICE, .choices = rx_scalings, .offset = AT(rx_scaling),
+	  .fallback = "auto", .help = "auto, nft or off" },
 	{ "broker", "shutdown_timeout", SECONDS(0, 600), .offset = AT(shutdown_timeout_us),
 	  .fallback = "10", .help = "seconds from 0 to 600" },
 	{ "log", "verbosity", TD_KEY_CHOICE, .choices = levels, .offset = AT(verbosity),

@@ -24,6 +24,7 @@
 #include "broker/sandbox.h"
 #include "core/engine.h"
 #include "datapath/datapath.h"
+#include "datapath/rewrite.h"
 #include "sys/caps.h"
 #include "sys/entropy.h"
 #include "sys/jobs.h"
@@ -45,6 +46,7 @@ struct worker {
 	struct td_engine *engine;
 	const struct td_datapath_ops *ops;
 	struct td_datapath *path;
+	struct td_rewrite *rewrite; /* NULL: receiving is not scaled */
 	struct td_jobs *jobs, *count_jobs;
 	struct td_watch ipc;
 
@@ -450,10 +452,46 @@ static int open_engine(struct worker *w)
 	return 0;
 }
 
+/* How the kernel data path receives. */
+static int scale_receiving(struct worker *w)
+{
+	const enum td_rx_scaling choice = w->options->rx_scaling;
+	char why[200];
+	int err;
+
+	if (choice == TD_RX_SCALING_OFF) {
+		td_log(TD_LOG_NOTICE, "rx_scaling off: as configured");
+		return 0;
+	}
+	err = td_rewrite_open(&w->rewrite, w->options->tunnel_id_base, w->options->max_tunnels, why,
+			      sizeof(why));
+	if (err == 0)
+		td_log(TD_LOG_NOTICE, "rx_scaling nft: each tunnel has a port of its own");
+	else if (choice == TD_RX_SCALING_NFT)
+		td_log(TD_LOG_ERROR, "rx_scaling nft: %s", why);
+	else
+		td_log(TD_LOG_WARNING,
+		       "rx_scaling off, so that receiving costs more with each tunnel: %s", why);
+	return choice == TD_RX_SCALING_NFT ? err : 0;
+}
+
+static int choose_path(struct worker *w)
+{
+	char why[256];
+	int err = td_datapath_choose(w->options->datapath, &w->ops, why, sizeof(why));
+
+	if (err != 0) {
+		td_log(TD_LOG_ERROR, "%s", why);
+		return err;
+	}
+	td_log(TD_LOG_NOTICE, "data path %s", why);
+	return w->ops == &td_datapath_kernel ? scale_receiving(w) : 0;
+}
+
 static int open_path(struct worker *w)
 {
 	const bool bridging = td_bridging_any(&w->options->bridging);
-	const struct td_datapath_setup setup = {
+	struct td_datapath_setup setup = {
 		.loop = &w->loop,
 		.host = { on_control, on_done, on_counted, on_lost, on_writable, w },
 		.max_tunnels = w->options->max_tunnels,
@@ -464,14 +502,11 @@ static int open_path(struct worker *w)
 		.bridging = bridging ? &w->options->bridging : NULL,
 	};
 	struct td_listeners *listeners = w->setup->listeners;
-	char why[256];
-	int err = td_datapath_choose(w->options->datapath, &w->ops, why, sizeof(why));
+	int err = choose_path(w);
 
-	if (err != 0) {
-		td_log(TD_LOG_ERROR, "%s", why);
+	if (err != 0)
 		return err;
-	}
-	td_log(TD_LOG_NOTICE, "data path %s", why);
+	setup.rewrite = w->rewrite;
 	err = w->ops->open(&w->path, &setup);
 	for (uint32_t i = 0; err == 0 && i < listeners->count; i++)
 		err = w->ops->listen(w->path, &listeners->udp[i]);
@@ -550,7 +585,7 @@ static int confine(const struct worker *w)
 	int err;
 
 	/* It binds a socket to the listener's port (53, perhaps) for each tunnel. */
-	if (w->ops == &td_datapath_kernel)
+	if (w->ops == &td_datapath_kernel && !w->rewrite)
 		keep |= TD_CAP(CAP_NET_BIND_SERVICE);
 	err = td_caps_confine(keep, 0, 0);
 
@@ -606,6 +641,7 @@ int td_worker_run(const struct td_worker_setup *setup)
 	if (w->stopping)
 		log_counters(w);
 	w->ops->close(w->path);
+	td_rewrite_close(w->rewrite);
 	td_jobs_free(w->count_jobs);
 	td_jobs_free(w->jobs);
 	return err == 0 && !w->broken ? EXIT_SUCCESS : EXIT_FAILURE;

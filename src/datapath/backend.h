@@ -42,8 +42,10 @@ struct td_task {
 	struct td_job job;
 	struct td_datapath *dp; /* for its netlink sockets */
 	unsigned ifindex;
-	int fd; /* what for is the back-end's to say, as for made */
+	int fd; /* what for is the back-end's to say, as for made, port and rewritten */
 	bool made;
+	uint16_t port;
+	bool rewritten;
 	uint32_t value; /* the MTU, or the rate in kbit/s */
 	int err;
 };

@@ -43,6 +43,8 @@ struct td_datapath_host {
 	void *ctx;
 };
 
+struct td_rewrite;
+
 struct td_datapath_setup {
 	struct td_loop *loop;
 	struct td_datapath_host host;
@@ -52,6 +54,9 @@ struct td_datapath_setup {
 	bool link_up;               /* create() sets the interface up as well */
 	/* Broker: the bridges that interfaces join; stays the caller's until close(). NULL: none. */
 	const struct td_bridging *bridging;
+	/* Broker, kernel: each tunnel gets a port of its own. NULL: they share the listener's. It is
+	 * closed after close(). */
+	struct td_rewrite *rewrite;
 };
 
 /* Datagrams that were dropped without a word, since open(). */
@@ -94,7 +99,8 @@ struct td_datapath_ops {
 	/* Broker: the limit of what goes to the peer; 0: none. */
 	void (*set_rate)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			 uint32_t rate_kbps);
-	/* Broker: data goes to, and is accepted from, this flow from now on. */
+	/* Broker: data goes to, and is accepted from, this flow from now on. -EOPNOTSUPP: of a tunnel
+	 * on a port of its own. */
 	void (*set_peer)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			 const struct td_flow *flow);
 	void (*destroy)(struct td_datapath *dp, struct td_handle handle, uint32_t sequence);

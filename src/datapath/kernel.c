@@ -3,12 +3,9 @@
  * The kernel back-end: the kernel's own L2TP (l2tp_eth) moves the data; what is left to do here is
  * to make and remove tunnels, and to read the control datagrams that it passes up.
  *
- * The kernel wants a connected UDP socket for each tunnel and sends and receives its data there.
- * The client's socket is one already. For the broker this opens one per tunnel, bound to the
- * listener's address and port; that takes what the peer sends from then on, control included, and
- * lives as long as the tunnel. Until its connect() it may have taken datagrams of other senders:
- * those, as all, go to the host with the flow that they came on. They are read by the loop, not by
- * create(), for the host must not find itself called from within.
+ * The kernel wants a connected UDP socket for each tunnel and sends and receives its data there
+ * (kernel_socket.c). That takes what the peer sends, control included, and lives as long as the
+ * tunnel.
  *
  * A socket filter drops all but control of what the kernel passes up: data of sessions that are
  * no more.
@@ -20,8 +17,6 @@
 #include "datapath/kernel.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/filter.h>
 #include <net/if.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -32,40 +27,6 @@
 static struct td_kernel_tunnel *get(const struct td_datapath *dp, struct td_handle handle)
 {
 	return (struct td_kernel_tunnel *)td_backend_get(dp, handle);
-}
-
-/* --- sockets --- */
-
-/* Behind the UDP header (8 bytes), everything of ours has the T bit first. */
-static int only_control(int fd)
-{
-	return td_kernel_filter(fd, BPF_B, 8, BPF_JSET, 0x80);
-}
-
-static int open_own(struct td_kernel *k, struct td_kernel_tunnel *t)
-{
-	t->base.port = &t->own;
-	return td_port_open(&k->dp, &t->own, &t->udp);
-}
-
-/* Gets the socket that the tunnel is to live on. */
-static int attach(struct td_kernel *k, struct td_kernel_tunnel *t, const struct td_flow *flow,
-		  struct td_udp *udp)
-{
-	char device[IF_NAMESIZE] = "";
-	socklen_t size = sizeof(device);
-	int err;
-
-	if (!TD_WITH_BROKER || udp->connected) {
-		t->base.port = td_ports_of(&k->dp, udp);
-		return t->base.port ? only_control(udp->fd) : -ENOTCONN;
-	}
-	if (getsockopt(udp->fd, SOL_SOCKET, SO_BINDTODEVICE, device, &size) < 0)
-		return -errno;
-	err = td_udp_connect_from(&t->udp, udp, flow, device[0] ? device : NULL);
-	if (err == 0)
-		err = only_control(t->udp.fd);
-	return err < 0 ? err : open_own(k, t);
 }
 
 /* --- in the thread --- */
@@ -90,6 +51,9 @@ static void make(struct td_job *job)
 	t->task.made = t->task.err == 0 || t->task.err == -ENOBUFS;
 	if (t->task.err == 0)
 		t->task.err = make_interface(k, &t->info, &t->task);
+	/* The last step, so that the peer is not told before. */
+	if (TD_WITH_BROKER && t->task.err == 0)
+		t->task.err = td_kernel_divert(t);
 }
 
 /* --- in the loop --- */
@@ -150,8 +114,9 @@ static void kernel_create(struct td_datapath *dp, struct td_handle handle, uint3
 	td_kernel_enter(k, t, TD_KERNEL_MAKING);
 	/* The kernel would say so itself, but then the client's socket is used up. For a broker that is
 	 * not worth asking: the kernel looks for modules of every name that is not there. */
-	err = udp->connected && if_nametoindex(info->ifname) ? -EEXIST
-							     : attach(k, t, &info->flow, udp);
+	err = udp->connected && if_nametoindex(info->ifname)
+		      ? -EEXIST
+		      : td_kernel_attach(k, t, &info->flow, udp);
 	if (err < 0) {
 		td_kernel_detach(t);
 		td_kernel_finish(k, t, err);
@@ -164,20 +129,15 @@ static void kernel_create(struct td_datapath *dp, struct td_handle handle, uint3
 static int adopt(struct td_kernel *k, struct td_kernel_tunnel *t,
 		 const struct td_session_info *info, int fd)
 {
-	int err = td_udp_from_fd(&t->udp, fd);
+	int err = td_kernel_attach_again(k, t, &info->flow, fd);
 
-	if (err < 0) {
-		close(fd);
-		return err;
-	}
-	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-		return -errno;
-	err = td_l2tp_session_get(&k->l2tp, info->tunnel_id, info->session_id);
+	if (err == 0)
+		err = td_l2tp_session_get(&k->l2tp, info->tunnel_id, info->session_id);
 	if (err < 0)
 		return err;
 	/* The session is there. If its interface is not, a hook has renamed it, or moved it elsewhere. */
 	td_kernel_set_ifindex(k, t, if_nametoindex(info->ifname));
-	return open_own(k, t);
+	return 0;
 }
 
 static int kernel_adopt(struct td_datapath *dp, struct td_handle handle,
@@ -194,6 +154,7 @@ static int kernel_adopt(struct td_datapath *dp, struct td_handle handle,
 	}
 	err = adopt(k, t, info, fd);
 	if (err < 0) {
+		td_kernel_undivert(&t->base);
 		td_kernel_detach(t);
 		td_kernel_set_ifindex(k, t, 0);
 		t->base.handle = TD_NO_HANDLE;
@@ -215,14 +176,30 @@ static void kernel_destroy(struct td_datapath *dp, struct td_handle handle, uint
 
 /* --- while it lives --- */
 
-/* The kernel follows the socket, which keeps its own address. */
+/* The kernel follows the socket, which keeps its own address; what is diverted to it would not. */
 static void kernel_set_peer(struct td_datapath *dp, struct td_handle handle, uint32_t sequence,
 			    const struct td_flow *flow)
 {
 	struct td_tunnel *t = td_backend_begin(dp, handle, sequence);
 
-	if (t)
-		td_backend_end(t, t->port ? td_udp_move(t->port->udp, flow) : -ENODEV);
+	int err = -ENODEV;
+
+	if (!t)
+		return;
+	if (t->task.rewritten)
+		err = -EOPNOTSUPP;
+	else if (t->port)
+		err = td_udp_move(t->port->udp, flow);
+	td_backend_end(t, err);
+}
+
+static int kernel_send(struct td_datapath *dp, struct td_handle handle, const struct td_flow *flow,
+		       const uint8_t *bytes, size_t size)
+{
+	const struct td_kernel *k = (struct td_kernel *)dp;
+
+	return td_backend_send(dp, TD_WITH_BROKER && k->rewrite ? TD_NO_HANDLE : handle, flow,
+			       bytes, size);
 }
 
 static int kernel_keep_fd(struct td_datapath *dp, struct td_handle handle)
@@ -326,6 +303,7 @@ static int kernel_open(struct td_datapath **dp, const struct td_datapath_setup *
 		return err;
 	k = (struct td_kernel *)*dp;
 	k->dp.data = data;
+	k->rewrite = setup->rewrite;
 	k->timer.fd = k->guard_fd = -1;
 	k->unseen = setup->max_tunnels;
 	td_list_init(&k->leaving);
@@ -348,7 +326,7 @@ const struct td_datapath_ops td_datapath_kernel = {
 	.set_rate = TD_FOR_BROKER(td_backend_set_rate),
 	.set_peer = TD_FOR_BROKER(kernel_set_peer),
 	.destroy = kernel_destroy,
-	.send = td_backend_send,
+	.send = kernel_send,
 	.keep_fd = TD_FOR_BROKER(kernel_keep_fd),
 	.count = td_kernel_count,
 	.shares_session_id = TD_FOR_BROKER(td_kernel_shares_session_id),

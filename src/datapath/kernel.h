@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * Inside the kernel back-end: kernel.c makes tunnels, kernel_leave.c removes them, kernel_watch.c
- * sees their interfaces go, kernel_probe.c tries whether it can work at all, kernel_guard.c keeps
- * clients out of each other's tunnels, kernel_count.c counts packets.
+ * Inside the kernel back-end: kernel.c makes tunnels, kernel_socket.c their sockets, kernel_leave.c
+ * removes them, kernel_watch.c sees their interfaces go, kernel_probe.c tries whether it can work at
+ * all, kernel_guard.c keeps clients out of each other's tunnels, kernel_count.c counts packets.
  */
 #ifndef TD_DATAPATH_KERNEL_H
 #define TD_DATAPATH_KERNEL_H
@@ -10,6 +10,7 @@
 #include "base/index.h"
 #include "datapath/backend.h"
 #include "datapath/l2tp_genl.h"
+#include "datapath/rewrite.h"
 
 enum td_kernel_state {
 	TD_KERNEL_FREE,
@@ -34,6 +35,7 @@ struct td_kernel_tunnel {
 struct td_kernel {
 	struct td_datapath dp;
 	struct td_l2tp l2tp;
+	struct td_rewrite *rewrite; /* of the tasks; NULL: tunnels are on the listener's port */
 	struct td_netlink netlink;
 	struct td_watch links; /* netlink: interfaces that go */
 	struct td_watch timer; /* runs while some are leaving, or there is something to look over */
@@ -49,6 +51,20 @@ struct td_kernel {
 	int guard_fd;
 };
 
+/* --- kernel_socket.c --- */
+
+/* Gets the socket that the tunnel is to live on, for that flow at the socket udp. */
+int td_kernel_attach(struct td_kernel *k, struct td_kernel_tunnel *t, const struct td_flow *flow,
+		     struct td_udp *udp) __attribute__((warn_unused_result));
+/* … from an earlier process, which had made it in the same way; owns fd. */
+int td_kernel_attach_again(struct td_kernel *k, struct td_kernel_tunnel *t,
+			   const struct td_flow *flow, int fd) __attribute__((warn_unused_result));
+/* Closes the tunnel's own socket. */
+void td_kernel_detach(struct td_kernel_tunnel *t);
+/* In the thread: the peer's datagrams come to that socket; or no more. */
+int td_kernel_divert(struct td_tunnel *t) __attribute__((warn_unused_result));
+void td_kernel_undivert(struct td_tunnel *t);
+
 /* --- kernel_leave.c --- */
 
 /* The tunnel at that place, NULL when it is free. */
@@ -57,8 +73,6 @@ void td_kernel_enter(struct td_kernel *k, struct td_kernel_tunnel *t, enum td_ke
 void td_kernel_set_ifindex(struct td_kernel *k, struct td_kernel_tunnel *t, unsigned ifindex);
 /* Takes none of the kernel's slow locks. */
 bool td_kernel_interface_exists(unsigned ifindex);
-/* Closes the tunnel's own socket. */
-void td_kernel_detach(struct td_kernel_tunnel *t);
 /* The place is free, then the host is told. */
 void td_kernel_finish(struct td_kernel *k, struct td_kernel_tunnel *t, int result);
 /* Removes it; done(result) when it is gone. */

@@ -15,6 +15,7 @@
 
 #include "base/build.h"
 #include "datapath/kernel.h"
+#include "sys/log.h"
 
 /* Thousands of interfaces that are ports of bridges take the kernel minutes. */
 #define LEAVE_LIMIT TD_SECONDS(180)
@@ -68,13 +69,6 @@ void td_kernel_enter(struct td_kernel *k, struct td_kernel_tunnel *t, enum td_ke
 	run_timer(k);
 }
 
-void td_kernel_detach(struct td_kernel_tunnel *t)
-{
-	td_port_close(&t->own);
-	td_udp_close(&t->udp);
-	t->base.port = NULL;
-}
-
 /* --- in the thread --- */
 
 static void unmake(struct td_job *job)
@@ -82,7 +76,15 @@ static void unmake(struct td_job *job)
 	struct td_tunnel *t = td_backend_tunnel(job);
 	struct td_kernel *k = (struct td_kernel *)t->task.dp;
 
+	if (TD_WITH_BROKER)
+		td_kernel_undivert(t);
 	t->task.err = td_l2tp_tunnel_delete(&k->l2tp, t->info.tunnel_id);
+}
+
+/* Of a tunnel that was deleted by another hand. */
+static void forget(struct td_job *job)
+{
+	td_kernel_undivert(td_backend_tunnel(job));
 }
 
 static void look(struct td_job *job)
@@ -122,6 +124,23 @@ static void finish_if_gone(struct td_kernel_tunnel *t)
 		td_backend_run(&t->base, TD_LANE_CHANGE, look, looked);
 }
 
+static void detach(struct td_kernel_tunnel *t)
+{
+	if (TD_WITH_BROKER && t->base.task.rewritten)
+		td_log(TD_LOG_WARNING,
+		       "nf_tables does not forget UDP port %u of a tunnel that is gone",
+		       t->base.task.port);
+	td_kernel_detach(t);
+}
+
+static void forgotten(struct td_tunnel *base)
+{
+	struct td_kernel_tunnel *t = (struct td_kernel_tunnel *)base;
+
+	detach(t);
+	td_kernel_finish((struct td_kernel *)base->task.dp, t, t->result);
+}
+
 static void unmade(struct td_tunnel *base)
 {
 	struct td_kernel *k = (struct td_kernel *)base->task.dp;
@@ -129,7 +148,7 @@ static void unmade(struct td_tunnel *base)
 	const bool own = base->port == &t->own;
 	const int err = base->task.err;
 
-	td_kernel_detach(t);
+	detach(t);
 	/* If it could not be deleted, closing the socket does it: ours is closed. */
 	if (own || err == 0 || err == -ENODEV) {
 		t->deadline = td_time_add(k->dp.loop->now, LEAVE_LIMIT);
@@ -142,13 +161,15 @@ static void unmade(struct td_tunnel *base)
 
 void td_kernel_leave(struct td_kernel *k, struct td_kernel_tunnel *t, int result)
 {
+	t->result = result;
 	if (t->state == TD_KERNEL_LOST) {
 		/* Its id may be another's by now. */
-		td_kernel_detach(t);
-		td_kernel_finish(k, t, result);
+		if (TD_WITH_BROKER && t->base.task.rewritten)
+			td_backend_run(&t->base, TD_LANE_CHANGE, forget, forgotten);
+		else
+			forgotten(&t->base);
 		return;
 	}
-	t->result = result;
 	td_kernel_enter(k, t, TD_KERNEL_REMOVING);
 	td_backend_run(&t->base, TD_LANE_DESTROY, unmake, unmade);
 }

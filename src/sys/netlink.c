@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -10,6 +11,7 @@
 
 #define ANSWERS_MAX 16
 #define DUMP_ANSWER 16384
+#define ERRNO_MAX   4095 /* of the kernel */
 
 int td_netlink_open(struct td_netlink *netlink, int protocol)
 {
@@ -103,8 +105,9 @@ static int take_dump(const void *answer, size_t size, uint32_t sequence, mnl_cb_
 			const struct nlmsgerr *fault = mnl_nlmsg_get_payload(nlh);
 			const bool whole = mnl_nlmsg_get_payload_len(nlh) >= sizeof(*fault);
 
-			return whole && fault->error < 0 && fault->error > INT_MIN ? fault->error
-										   : -EBADMSG;
+			return whole && fault->error < 0 && fault->error >= -ERRNO_MAX
+				       ? fault->error
+				       : -EBADMSG;
 		}
 		if (nlh->nlmsg_type >= NLMSG_MIN_TYPE)
 			parse(nlh, ctx);
@@ -128,4 +131,68 @@ int td_netlink_dump(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb
 		done = take_dump(answer, (size_t)size, request->nlmsg_seq, parse, ctx);
 	}
 	return done < 0 ? done : 0;
+}
+
+struct outcome {
+	const struct td_netlink_batch *batch;
+	uint32_t refused;
+	int err; /* to that message */
+	bool complete;
+};
+
+/* What it says of one of the messages; others are answers to earlier requests. */
+static void note(struct outcome *outcome, uint32_t sequence, int error)
+{
+	const struct td_netlink_batch *batch = outcome->batch;
+
+	if (sequence - batch->first > batch->last - batch->first)
+		return;
+	if (error > 0 || error < -ERRNO_MAX)
+		error = -EBADMSG;
+	if (error != 0 && outcome->err == 0) {
+		outcome->err = error;
+		outcome->refused = sequence;
+	}
+	/* To what begins it there is an answer only when that is the only one. */
+	if (sequence == batch->last || (sequence == batch->first && error != 0))
+		outcome->complete = true;
+}
+
+/* mnl_cb_run() would end at the first error, and not say whose it is. */
+static void parse_outcomes(const struct nlmsghdr *nlh, int left, struct outcome *outcome)
+{
+	struct nlmsgerr error;
+
+	for (; mnl_nlmsg_ok(nlh, left) && nlh->nlmsg_len <= INT_MAX;
+	     nlh = mnl_nlmsg_next(nlh, &left)) {
+		if (nlh->nlmsg_type != NLMSG_ERROR ||
+		    mnl_nlmsg_get_payload_len(nlh) < sizeof(error))
+			continue;
+		memcpy(&error, mnl_nlmsg_get_payload(nlh), sizeof(error));
+		note(outcome, nlh->nlmsg_seq, error.error);
+	}
+}
+
+int td_netlink_send_batch(struct td_netlink *netlink, const struct td_netlink_batch *batch,
+			  uint32_t *refused)
+{
+	_Alignas(struct nlmsghdr) char answer[TD_NETLINK_ANSWER];
+	struct outcome outcome = { .batch = batch, .refused = batch->first };
+	int err = 0;
+
+	*refused = batch->first;
+	if (mnl_socket_sendto(netlink->nl, batch->bytes, batch->size) < 0)
+		return -errno;
+	for (uint32_t i = 0; err == 0 && !outcome.complete; i++) {
+		ssize_t size = mnl_socket_recvfrom(netlink->nl, answer, sizeof(answer));
+
+		if (size < 0)
+			err = errno == EAGAIN ? -ETIMEDOUT : -errno;
+		else if (i > batch->last - batch->first + ANSWERS_MAX)
+			err = -EPROTO;
+		else
+			parse_outcomes((const void *)answer, (int)size, &outcome);
+	}
+	*refused = outcome.refused;
+	return outcome.err < 0 ? outcome.err : err;
 }

@@ -26,6 +26,20 @@ void td_netlink_close(struct td_netlink *netlink);
  */
 int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse,
 			void *ctx) __attribute__((warn_unused_result));
+/* Messages with consecutive sequence numbers that take effect together or not at all (nfnetlink). */
+struct td_netlink_batch {
+	const void *bytes;
+	size_t size;
+	uint32_t first; /* number of the message that begins it */
+	uint32_t last; /* … of the one that asks for its acknowledgement, the last to do anything */
+};
+/*
+ * Sends a batch and reads until it is answered. 0, or -errno as the kernel answered to the first
+ * message that it did not like, whose number is in *refused: batch->first when it dislikes the
+ * whole. -ETIMEDOUT: no answer.
+ */
+int td_netlink_send_batch(struct td_netlink *netlink, const struct td_netlink_batch *batch,
+			  uint32_t *refused) __attribute__((warn_unused_result));
 /*
  * Sends a request with NLM_F_DUMP and reads until the end of the list; each item goes to parse,
  * whose result does not matter. What changes meanwhile may be there twice or not at all. 0, or

@@ -237,6 +237,26 @@ int td_udp_connect_from(struct td_udp *udp, struct td_udp *listener, const struc
 	return close_on_error(udp, err);
 }
 
+int td_udp_connect_apart(struct td_udp *udp, const struct td_flow *flow, const char *ifname,
+			 uint16_t *port)
+{
+	struct td_addr from = flow->local;
+	int err;
+
+	*udp = (struct td_udp){ .fd = -1 };
+	from.port = 0;
+	err = open_socket(udp, from.family, ifname, TUNNEL_BUFFER);
+	if (err == 0)
+		err = bind_to(udp->fd, &from);
+	if (err == 0)
+		err = connect_to(udp, &flow->peer);
+	if (err == 0)
+		err = read_local(udp);
+	*port = udp->local.port;
+	udp->local = flow->local;
+	return close_on_error(udp, err);
+}
+
 int td_udp_move(struct td_udp *udp, const struct td_flow *flow)
 {
 	int err = -EADDRNOTAVAIL;

@@ -70,6 +70,12 @@ int td_udp_connect(struct td_udp *udp, const struct td_addr *peer, const struct 
  */
 int td_udp_connect_from(struct td_udp *udp, struct td_udp *listener, const struct td_flow *flow,
 			const char *ifname) __attribute__((warn_unused_result));
+/*
+ * The same on a port of its own, for whoever rewrites the peer's datagrams to come to it: the kernel
+ * chooses *port. udp->local is the address that the peer knows, for what is received was sent there.
+ */
+int td_udp_connect_apart(struct td_udp *udp, const struct td_flow *flow, const char *ifname,
+			 uint16_t *port) __attribute__((warn_unused_result));
 /* Connects a connected socket to another peer. -EADDRNOTAVAIL: flow is not on its own address. */
 int td_udp_move(struct td_udp *udp, const struct td_flow *flow) __attribute__((warn_unused_result));
 void td_udp_close(struct td_udp *udp);

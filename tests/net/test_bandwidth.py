@@ -136,7 +136,8 @@ def kernel_log():
         found = []
         with contextlib.suppress(BlockingIOError):
             while True:
-                found.append(os.read(fd, 8192).decode(errors="replace"))
+                with contextlib.suppress(BrokenPipeError):  # some were overwritten; read on
+                    found.append(os.read(fd, 8192).decode(errors="replace"))
         return [line for line in found if re.search("quantum|sch_|HTB|TBF", line)]
 
     yield lines

@@ -101,19 +101,19 @@ def test_bridge_for_an_mtu(world, mtu, bridge):
 
 def test_moves_with_its_mtu(world):
     there, here = world.narrow_path(1400)
-    make_bridges(there, "br0", "br1346")
+    make_bridges(there, "br0", "br1338")
     seen = monitor(world, there)
-    bridges = {"bridge": {"interface": "br0"}, "bridge 1346": {"interface": "br1346"}}
+    bridges = {"bridge": {"interface": "br0"}, "bridge 1338": {"interface": "br1338"}}
     broker = world.broker(there, bridges=bridges)
     name = connect(world, broker, here)
-    wait_port(there, name, ("br1346", True))
-    assert there.mtu(name) == 1346
+    wait_port(there, name, ("br1338", True))
+    assert there.mtu(name) == 1338
     states = there.states()
     ports = seen.ports(name)
     never_open(ports)
     masters = [one.master for one in ports if one.up and one.master]
-    assert masters[0] == states["br0"].index and masters[-1] == states["br1346"].index
-    there.ip("address add 10.1.1.1/24 dev br1346")
+    assert masters[0] == states["br0"].index and masters[-1] == states["br1338"].index
+    there.ip("address add 10.1.1.1/24 dev br1338")
     here.ip("address add 10.1.1.2/24 dev tunnel")
     wait_until(lambda: pings(here, "tunnel", "10.1.1.1"), 10, "traffic with the bridge")
 
@@ -208,7 +208,7 @@ def test_worker_killed(world):
     seen = monitor(world, there)
     broker = world.broker(there, bridges={"bridge": {"interface": "br0"}})
     name = connect(world, broker, one)
-    wait_until(lambda: there.mtu(name) == 1446, 10, "its MTU is known")
+    wait_until(lambda: there.mtu(name) == 1438, 10, "its MTU is known")
     before = len(seen.ports(name))
     (worker,) = broker.children()
     os.kill(worker, signal.SIGKILL)

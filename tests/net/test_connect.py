@@ -11,7 +11,7 @@ from relay import Relay
 import wire
 
 BROKERS = {"v4": "192.0.2.1:8942", "v6": "[2001:db8::1]:8942"}
-INNER_MTU = {"v4": 1446, "v6": 1426}
+INNER_MTU = {"v4": 1438, "v6": 1418}
 
 
 @pytest.mark.parametrize("family", BROKERS)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Tunnels are opened while others shake hands on the same port: nobody has to ask twice because of
 the broker. Each tunnel of the kernel data path takes the listener's port for a moment
-(src/sys/udp.h), and with it what others sent; wide_window.c makes that moment long."""
+(src/sys/udp.h), unless it has one of its own, and with it what others sent; wide_window.c makes that
+moment long."""
 
 import json
 import os
@@ -68,11 +69,12 @@ class Flood:
             sock.close()
 
 
-def open_tunnels(world, **env):
+def open_tunnels(world, rx_scaling, **env):
     """What td-load says of its handshakes, and how many of the flood's were lost."""
     there, here, others = world.switch("broker", "clients", "others")
-    limits = {"max_tunnels": 2 * TUNNELS}  # a full broker gives no cookies
-    broker = world.broker(there, broker=limits, env={"LD_PRELOAD": WIDE_WINDOW, **env})
+    # A full broker gives no cookies.
+    settings = {"max_tunnels": 2 * TUNNELS, "rx_scaling": rx_scaling}
+    broker = world.broker(there, broker=settings, env={"LD_PRELOAD": WIDE_WINDOW, **env})
     flood = world.closing(Flood(others))
     wait_until(lambda: flood.answers > 100, 10, "the flood runs")
     patience = f"{5 * SLOW:g}"  # nobody repeats what is only slow, or at all
@@ -86,13 +88,19 @@ def open_tunnels(world, **env):
     return json.loads(load.log_lines()[0]), lost
 
 
-def test_no_handshake_is_lost(world):
-    setup, lost = open_tunnels(world)
+@pytest.mark.parametrize("rx_scaling", ["off", "nft"])
+def test_no_handshake_is_lost(world, rx_scaling):
+    setup, lost = open_tunnels(world, rx_scaling)
     assert (setup["established"], setup["retries"], lost) == (TUNNELS, 0, 0), setup
 
 
 @pytest.mark.slow
 def test_they_would_be_lost(world):
     """The same with a broker that does not look at what tunnel sockets got from others."""
-    setup, lost = open_tunnels(world, NO_DRAIN="1")
+    setup, lost = open_tunnels(world, "off", NO_DRAIN="1")
     assert TUNNELS - setup["established"] + setup["retries"] + lost > 0
+
+
+def test_nothing_can_be_lost_on_ports_of_their_own(world):
+    setup, lost = open_tunnels(world, "nft", NO_DRAIN="1")
+    assert (setup["established"], setup["retries"], lost) == (TUNNELS, 0, 0), setup

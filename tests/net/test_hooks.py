@@ -45,10 +45,10 @@ def test_broker_hooks_in_order(world, tmp_path):
     up, changed, pre_down, down = records
     same = ["100", "100", "l2tp100-100"]
     peer = ["198.51.100.1", port, "53", "node-a", "53"]
-    assert up["args"] == [*same, "1446", *peer]
-    assert changed["args"] == [*same, "1446", "1346", "node-a"]
-    assert pre_down["args"] == [*same, "1346", *peer]
-    assert down["args"] == [*same, "1346", *peer]
+    assert up["args"] == [*same, "1438", *peer]
+    assert changed["args"] == [*same, "1438", "1338", "node-a"]
+    assert pre_down["args"] == [*same, "1338", *peer]
+    assert down["args"] == [*same, "1338", *peer]
 
     assert "l2tp100-100" in up["links"]
     assert "l2tp100-100" in pre_down["links"], "pre-down runs before the interface goes"

@@ -33,6 +33,8 @@
 
 /* Operations end in the loop, not before they return: by a thread as the broker has it. */
 static bool with_thread;
+/* For ends that are opened from now on: each tunnel is on a port of its own. */
+static struct td_rewrite *rewriting;
 
 unsigned if_nametoindex(const char *name); /* <net/if.h> and <linux/if.h> do not go together */
 
@@ -232,6 +234,7 @@ static inline void end_open(struct end *end, struct bench *bench, const struct t
 			  .ctx = end },
 		.max_tunnels = max_tunnels,
 		.jobs = bench->jobs,
+		.rewrite = rewriting,
 	};
 
 	*end = (struct end){ .bench = bench, .ops = ops, .udp.fd = -1 };

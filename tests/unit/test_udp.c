@@ -351,6 +351,47 @@ static void check_connect_from(struct td_addr bound, struct td_addr address)
 	td_udp_close(&listener);
 }
 
+/* On a port of its own, and yet what the peer sent there came to the listener's, as far as it says. */
+static void check_connect_apart(struct td_addr address)
+{
+	struct td_udp listener = listen_on(address), client, tunnel, real;
+	struct td_flow flow, got;
+	uint16_t port;
+
+	address.port = listener.local.port;
+	client = connect_to(address, NULL);
+	flow = (struct td_flow){ .local = address, .peer = client.local };
+	assert_int_equal(td_udp_connect_apart(&tunnel, &flow, NULL, &port), 0);
+	assert_true(td_addr_equal(&tunnel.local, &address));
+	assert_true(td_addr_equal(&tunnel.peer, &client.local));
+	assert_int_equal(td_udp_from_fd(&real, tunnel.fd), 0);
+	assert_int_equal(real.local.port, port);
+	assert_int_not_equal(port, address.port);
+	td_udp_close(&client);
+	address.port = port;
+	client = connect_to(address, NULL);
+	assert_int_equal(td_udp_move(&tunnel, &(struct td_flow){ flow.local, client.local }), 0);
+	assert_int_equal(send_text(&client, NULL, "rewritten"), 0);
+	got = receive(&tunnel);
+	assert_true(td_addr_equal(&got.local, &flow.local));
+	td_udp_close(&tunnel);
+
+	flow.local.ip[3] ^= 1;
+	flow.local.ip[0] ^= 0x40;
+	assert_int_equal(td_udp_connect_apart(&tunnel, &flow, NULL, &port), -EADDRNOTAVAIL);
+	assert_int_equal(tunnel.fd, -1);
+	td_udp_close(&client);
+	td_udp_close(&listener);
+}
+
+static void test_connect_apart(void **state)
+{
+	(void)state;
+	check_connect_apart(v4("127.0.0.1", 0));
+	if (ipv6_there())
+		check_connect_apart(v6("::1", 0));
+}
+
 static void test_connect_from(void **state)
 {
 	(void)state;
@@ -487,6 +528,7 @@ int main(void)
 		cmocka_unit_test(test_device),
 		cmocka_unit_test(test_from_fd),
 		cmocka_unit_test(test_connect_from),
+		cmocka_unit_test(test_connect_apart),
 		cmocka_unit_test(test_stranger_on_a_connected_socket),
 		cmocka_unit_test(test_largest),
 		cmocka_unit_test(test_mtu),

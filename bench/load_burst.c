@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * What it costs a broker's kernel to receive: data packets one after the other, by the clock. On a wire
+ * that is not more than a function call (veth), send() returns when the packet has been received, so
+ * the time of the sender is that of both ends.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "load.h"
+#include "sys/udp.h"
+
+static void report(const char *whose, int64_t took_us)
+{
+	printf("{\"phase\": \"burst\", \"peer\": \"%s\", \"packets\": %u, \"us_per_packet\": "
+	       "%.3f}\n",
+	       whose, load.options.burst, (double)took_us / load.options.burst);
+	fflush(stdout);
+}
+
+static void send_burst(struct load_client *c, const char *whose)
+{
+	const struct td_time begin = td_now();
+
+	for (uint32_t i = 0; i < load.options.burst; i++)
+		load_client_send_data(c);
+	report(whose, td_time_since(td_now(), begin));
+}
+
+void load_burst_known(void)
+{
+	if (load.clients[0].state == LOAD_UP)
+		send_burst(&load.clients[0], "known");
+	else
+		fputs("td-load: the first client has no tunnel\n", stderr);
+}
+
+void load_burst_unknown(void)
+{
+	struct load_client stranger = { .session_id = load.clients[0].session_id };
+	int err = td_udp_connect(&stranger.udp, &load.options.broker, NULL, NULL);
+
+	if (err == 0)
+		send_burst(&stranger, "unknown");
+	else
+		fprintf(stderr, "td-load: no socket: %s\n", strerror(-err));
+	td_udp_close(&stranger.udp);
+}
