@@ -14,6 +14,7 @@ from links import SO_RCVBUFFORCE, WATCH_BYTES, attributes, messages
 
 TUNNEL_CREATE, TUNNEL_DELETE, SESSION_CREATE, SESSION_DELETE = 1, 2, 5, 6
 
+NETLINK_GENERIC = 16  # Python 3.11 has no name for it
 GENL_ID_CTRL, CTRL_CMD_GETFAMILY = 16, 3
 FAMILY_ID, FAMILY_NAME, MCAST_GROUPS, GROUP_ID = 1, 2, 7, 2
 CONN_ID = 9
@@ -51,7 +52,7 @@ class Watch:
         self.range = range(first, first + count)
         self.seen = []
         with ns.entered():
-            self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_GENERIC)
+            self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
         self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, WATCH_BYTES)
         self.family, group = resolve(self.sock)
         self.sock.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)

@@ -3,6 +3,7 @@
 
 import os
 import signal
+import time
 
 import l2tpwatch
 import pytest
@@ -80,9 +81,13 @@ def test_newcomer_does_not_wait_behind_departures(world):
     assert newcomer.ask_cookie()
     load.process.send_signal(signal.SIGTERM)
     wait_until(lambda: len(there.tunnels()) < CROWD, 20, "the first of them is gone")
+    begin = time.monotonic()
     assert newcomer.prepare()
+    took = time.monotonic() - begin
     left = len(there.tunnels()) - 1
     newcomer.live()
+    wait_until(lambda: len(there.tunnels()) == 1, 60, "the crowd is gone")
+    print(f"newcomer {took:.2f} s, crowd {time.monotonic() - begin:.2f} s, left {left}")
     assert left > CROWD / 2, f"only {left} of {CROWD} were left to go when it was served"
     wait_until(lambda: len(there.tunnels()) == 1, 60, "the crowd is gone")
     (name,) = broker.tunnels()
