@@ -220,8 +220,9 @@ def test_taken_at_the_client(world, taken):
     index = here.state("foreign" if taken == "id" else "tunnel").index
     client = world.client(here, "-t", "5")
     client.wait_log("tunnel: File exists; remove what has that name or tunnel id", 20)
-    ours = {tunnel_of(text) for text in l2tp(here, "tunnel")} - ({"5"} if taken == "id" else set())
-    assert not ours and (taken == "name" or not here.state("tunnel")), "half a tunnel"
+    others = ["5"] if taken == "id" else []
+    wait_until(lambda: [tunnel_of(text) for text in l2tp(here, "tunnel")] == others, 5, "no half")
+    assert taken == "name" or not here.state("tunnel")
     assert here.state("foreign" if taken == "id" else "tunnel").index == index
     here.ip(free)
     client.wait_up(90)

@@ -103,7 +103,7 @@ def test_id_and_name_are_free_before_they_are_given_again(world):
     watch = world.closing(l2tpwatch.Watch(there, first))
     limits = {"max_tunnels": "1", "tunnel_id_base": first, "pmtu": "1446"}
     broker = world.broker(there, broker=limits)
-    argv = [LOAD, "-c", "-n", "3", "-t", "8", "-R", "0.1", "-g", "100", "192.0.2.1", "8942"]
+    argv = [LOAD, "-c", "-n", "3", "-t", "8", "-R", "1", "-g", "100", "192.0.2.1", "8942"]
     load = world.program(here, argv, "load")
     load.expected = None
     load.wait_end(60)
