@@ -4,7 +4,6 @@
 Kernels before 7 tell it to all namespaces, so whoever watches must use ids that no other test does:
 ids()."""
 
-import itertools
 import os
 import socket
 import struct
@@ -22,13 +21,11 @@ SOL_NETLINK, ADD_MEMBERSHIP = 270, 1
 REQUEST = struct.Struct("=IHHIIBBHHH8s")  # headers, and one attribute: a name of up to 8 bytes
 
 Note = namedtuple("Note", "command tunnel")
-numbers = itertools.count()
 
 
-def ids(count=64):
-    """The first of so many tunnel ids that no other test of this machine uses meanwhile."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    return 3000 + 1000 * worker + next(numbers) * count
+def ids():
+    """The first of 1000 tunnel ids that no other test of this machine uses meanwhile."""
+    return 3000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 
 
 def resolve(sock):
@@ -46,10 +43,10 @@ def resolve(sock):
 
 
 class Watch:
-    """Of a host's L2TP from now on, as far as it concerns ids from first to last."""
+    """Of a host's L2TP from now on, as far as it concerns the ids that begin with first."""
 
-    def __init__(self, ns, first, count=64):
-        self.range = range(first, first + count)
+    def __init__(self, ns, first):
+        self.range = range(first, first + 1000)
         self.seen = []
         with ns.entered():
             self.sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_GENERIC)
