@@ -135,8 +135,9 @@ static int adopt(struct td_kernel *k, struct td_kernel_tunnel *t,
 		err = td_l2tp_session_get(&k->l2tp, info->tunnel_id, info->session_id);
 	if (err < 0)
 		return err;
+	/* The session is there. If its interface is not, a hook has renamed it, or moved it elsewhere. */
 	td_kernel_set_ifindex(k, t, if_nametoindex(info->ifname));
-	return t->base.ifindex == 0 ? -ENODEV : 0;
+	return 0;
 }
 
 static int kernel_adopt(struct td_datapath *dp, struct td_handle handle,
