@@ -105,8 +105,13 @@ static void log_down(const struct td_action *action)
 	const struct td_session_info *session = action->session;
 
 	if (action->end == TD_END_FAILED)
-		td_log(TD_LOG_WARNING, "tunnel %u of %s failed: cannot make interface %s: %s",
-		       session->tunnel_id, session->uuid, session->ifname, strerror(-action->err));
+		td_log(TD_LOG_WARNING, "tunnel %u of %s failed: cannot make interface %s: %s%s",
+		       session->tunnel_id, session->uuid, session->ifname, strerror(-action->err),
+		       action->err == -EEXIST
+			       ? "; something else has that name or id (see ip link, "
+				 "ip l2tp show tunnel): remove it, or change "
+				 "tunnel_id_base"
+			       : "");
 	else if (action->end == TD_END_DATA)
 		td_log(TD_LOG_WARNING,
 		       "tunnel %u down: %s, data did not get through: sent %u, the client got %u; "

@@ -158,7 +158,10 @@ static void control(void *ctx, const struct td_flow *flow, const uint8_t *bytes,
 static void check_interface(const struct app *app, int err)
 {
 	if (err < 0)
-		td_log(TD_LOG_ERROR, "interface %s: %s", app->session.ifname, strerror(-err));
+		td_log(TD_LOG_ERROR, "interface %s: %s%s", app->session.ifname, strerror(-err),
+		       err == -EEXIST ? "; remove what has that name or tunnel id, or take "
+					"others (-i, -t)"
+				      : "");
 }
 
 static void done(void *ctx, struct td_handle handle, uint32_t sequence, int err)

@@ -13,10 +13,10 @@ int td_backend_new(struct td_datapath **result, const struct td_datapath_setup *
 		   size_t tunnel_size)
 {
 	struct td_datapath *dp = calloc(1, size);
-	int err = -ENOMEM;
+	int err;
 
 	if (!dp)
-		return err;
+		return -ENOMEM;
 	dp->loop = setup->loop;
 	dp->host = setup->host;
 	dp->max_tunnels = setup->max_tunnels;
@@ -25,11 +25,12 @@ int td_backend_new(struct td_datapath **result, const struct td_datapath_setup *
 	dp->link_up = setup->link_up;
 	dp->tunnel_size = tunnel_size;
 	dp->tunnels = calloc(setup->max_tunnels, tunnel_size);
-	if (dp->tunnels)
-		err = td_rtnl_open(&dp->rtnl);
+	err = td_rtnl_open(&dp->rtnl);
+	if (!dp->tunnels)
+		err = -ENOMEM;
 	if (TD_WITH_BROKER && err == 0)
 		td_bridges_init(&dp->bridges, setup->bridging, &dp->rtnl);
-	if (err < 0)
+	if (err < 0 && TD_WITH_BROKER)
 		td_backend_free(dp);
 	else
 		*result = dp;
@@ -46,7 +47,7 @@ void td_backend_free(struct td_datapath *dp)
 
 struct td_tunnel *td_backend_place(const struct td_datapath *dp, uint32_t number)
 {
-	td_assert(number < dp->max_tunnels);
+	td_assert(number < td_backend_places(dp));
 	return (struct td_tunnel *)((char *)dp->tunnels + number * dp->tunnel_size);
 }
 

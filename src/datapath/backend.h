@@ -100,6 +100,11 @@ int td_backend_new(struct td_datapath **dp, const struct td_datapath_setup *setu
 		   size_t tunnel_size) __attribute__((warn_unused_result));
 /* Closes what is common. */
 void td_backend_free(struct td_datapath *dp);
+/* Tunnels that there may be. A client has one, and what is done for each needs no loop there. */
+static inline uint32_t td_backend_places(const struct td_datapath *dp)
+{
+	return TD_WITH_BROKER ? dp->max_tunnels : 1;
+}
 /* The place of that number, be it free or not. */
 struct td_tunnel *td_backend_place(const struct td_datapath *dp, uint32_t number);
 /* The tunnel of that handle, NULL when there is none. */

@@ -79,6 +79,7 @@ struct td_datapath_ops {
 	int (*probe)(char *why, size_t size);
 
 	int (*open)(struct td_datapath **dp, const struct td_datapath_setup *setup);
+	/* Broker: with all tunnels. Where there is a client alone, the end of its process does it. */
 	void (*close)(struct td_datapath *dp);
 
 	/* Begins to read this socket; it stays the caller's, who keeps it open until close() or

@@ -135,8 +135,9 @@ static int adopt(struct td_kernel *k, struct td_kernel_tunnel *t,
 		err = td_l2tp_session_get(&k->l2tp, info->tunnel_id, info->session_id);
 	if (err < 0)
 		return err;
+	/* The session is there. If its interface is not, a hook has renamed it, or moved it elsewhere. */
 	td_kernel_set_ifindex(k, t, if_nametoindex(info->ifname));
-	return t->base.ifindex == 0 ? -ENODEV : 0;
+	return 0;
 }
 
 static int kernel_adopt(struct td_datapath *dp, struct td_handle handle,
@@ -303,11 +304,11 @@ static int kernel_open(struct td_datapath **dp, const struct td_datapath_setup *
 	k = (struct td_kernel *)*dp;
 	k->dp.data = data;
 	k->rewrite = setup->rewrite;
-	k->timer.fd = k->guard_fd = -1;
+	k->timer.fd = k->guard_fd = k->netlink.fd = k->l2tp.netlink.fd = -1;
 	k->unseen = setup->max_tunnels;
 	td_list_init(&k->leaving);
 	err = open_kernel(k);
-	if (err < 0)
+	if (err < 0 && TD_WITH_BROKER)
 		kernel_close(*dp);
 	return err;
 }
@@ -316,7 +317,7 @@ const struct td_datapath_ops td_datapath_kernel = {
 	.name = "kernel",
 	.probe = td_kernel_probe,
 	.open = kernel_open,
-	.close = kernel_close,
+	.close = TD_FOR_BROKER(kernel_close),
 	.listen = td_ports_listen,
 	.forget = td_ports_forget,
 	.create = kernel_create,

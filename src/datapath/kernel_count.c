@@ -95,7 +95,7 @@ static void count_one_by_one(struct td_kernel *k)
 {
 	struct td_link_stats stats = { 0 };
 
-	for (uint32_t i = 0; i < k->dp.max_tunnels; i++) {
+	for (uint32_t i = 0; i < td_backend_places(&k->dp); i++) {
 		const struct td_kernel_tunnel *t = td_kernel_at(k, i);
 
 		if (t && t->base.ifindex != 0 &&

@@ -106,21 +106,15 @@ static int watch(struct td_kernel *k, struct td_watch *watch, int fd,
 
 static int watch_links(struct td_kernel *k)
 {
-	const int group = RTNLGRP_LINK;
 	int err = td_netlink_open(&k->netlink, NETLINK_ROUTE);
-	int fd;
 
-	if (err < 0)
-		return err;
-	fd = mnl_socket_get_fd(k->netlink.nl);
 	/* BPF loads in network byte order, netlink speaks the host's. */
-	err = td_kernel_filter(fd, BPF_H, offsetof(struct nlmsghdr, nlmsg_type), BPF_JEQ,
-			       htons(RTM_DELLINK));
-	if (err < 0)
-		return err;
-	if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
-		return -errno;
-	return watch(k, &k->links, fd, links_ready);
+	if (err == 0)
+		err = td_kernel_filter(k->netlink.fd, BPF_H, offsetof(struct nlmsghdr, nlmsg_type),
+				       BPF_JEQ, htons(RTM_DELLINK));
+	if (err == 0)
+		err = td_netlink_listen(&k->netlink, RTMGRP_LINK);
+	return err < 0 ? err : watch(k, &k->links, k->netlink.fd, links_ready);
 }
 
 int td_kernel_watch(struct td_kernel *k)
@@ -139,7 +133,7 @@ void td_kernel_unwatch(struct td_kernel *k)
 		td_loop_del(k->dp.loop, &k->timer);
 		close(k->timer.fd);
 	}
-	if (k->netlink.nl)
+	if (k->netlink.fd >= 0)
 		td_loop_del(k->dp.loop, &k->links);
 	td_netlink_close(&k->netlink);
 }

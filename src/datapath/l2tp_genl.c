@@ -11,12 +11,9 @@
 
 static struct nlmsghdr *begin(void *buf, uint16_t family, uint8_t command, uint8_t version)
 {
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct genlmsghdr *genl;
+	struct nlmsghdr *nlh = td_netlink_begin(buf, family, 0, sizeof(struct genlmsghdr));
+	struct genlmsghdr *genl = NLMSG_DATA(nlh);
 
-	nlh->nlmsg_type = family;
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-	genl = mnl_nlmsg_put_extra_header(nlh, sizeof(*genl));
 	genl->cmd = command;
 	genl->version = version;
 	return nlh;

@@ -187,7 +187,7 @@ static void drop(struct td_datapath *dp, struct td_port **at)
 	struct td_port *port = *at;
 
 	*at = port->next;
-	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
+	for (uint32_t i = 0; i < td_backend_places(dp); i++) {
 		struct td_tunnel *t = td_backend_place(dp, i);
 
 		if (t->port == port)

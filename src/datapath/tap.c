@@ -279,7 +279,7 @@ static int tap_keep_fd(struct td_datapath *dp, struct td_handle handle)
 
 static void tap_count(struct td_datapath *dp)
 {
-	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
+	for (uint32_t i = 0; i < td_backend_places(dp); i++) {
 		const struct td_tap_tunnel *t = tunnel_at((struct td_tap *)dp, i);
 
 		if (t->base.handle.generation != 0)
@@ -314,7 +314,7 @@ static void tap_close(struct td_datapath *dp)
 	struct td_tap *tap = (struct td_tap *)dp;
 
 	td_backend_recall(dp);
-	for (uint32_t i = 0; i < dp->max_tunnels; i++) {
+	for (uint32_t i = 0; i < td_backend_places(dp); i++) {
 		struct td_tap_tunnel *t = tunnel_at(tap, i);
 
 		if (t->base.handle.generation != 0)
@@ -365,7 +365,7 @@ static int tap_open(struct td_datapath **dp, const struct td_datapath_setup *set
 	tap->dp.data = td_tap_data;
 	tap->dp.resume = td_tap_resume;
 	err = open_tap(tap);
-	if (err < 0)
+	if (err < 0 && TD_WITH_BROKER)
 		tap_close(*dp);
 	return err;
 }
@@ -374,7 +374,7 @@ const struct td_datapath_ops td_datapath_tap = {
 	.name = "tap",
 	.probe = td_tap_probe,
 	.open = tap_open,
-	.close = tap_close,
+	.close = TD_FOR_BROKER(tap_close),
 	.listen = td_ports_listen,
 	.forget = td_ports_forget,
 	.create = tap_create,

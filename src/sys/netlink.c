@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "base/build.h"
 
@@ -15,29 +16,61 @@
 
 int td_netlink_open(struct td_netlink *netlink, int protocol)
 {
-	/* The kernel has answered before send() returns; but an answer can be lost for want of
+	/* The kernel has answered before write() returns; but an answer can be lost for want of
 	 * memory, and is not to be waited for then. */
 	const struct timeval limit = { .tv_sec = 5 };
 	int err;
 
-	*netlink = (struct td_netlink){ .nl = mnl_socket_open2(protocol, SOCK_CLOEXEC) };
-	if (!netlink->nl)
+	*netlink =
+		(struct td_netlink){ .fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol) };
+	if (netlink->fd < 0)
 		return -errno;
-	if (setsockopt(mnl_socket_get_fd(netlink->nl), SOL_SOCKET, SO_RCVTIMEO, &limit,
-		       sizeof(limit)) < 0 ||
-	    mnl_socket_bind(netlink->nl, 0, MNL_SOCKET_AUTOPID) < 0) {
-		err = -errno;
-		td_netlink_close(netlink);
-		return err;
-	}
-	return 0;
+	if (setsockopt(netlink->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0)
+		return 0;
+	err = -errno;
+	td_netlink_close(netlink);
+	return err;
 }
 
 void td_netlink_close(struct td_netlink *netlink)
 {
-	if (netlink->nl)
-		mnl_socket_close(netlink->nl);
-	netlink->nl = NULL;
+	if (netlink->fd >= 0)
+		close(netlink->fd);
+	netlink->fd = -1;
+}
+
+int td_netlink_listen(const struct td_netlink *netlink, unsigned groups)
+{
+	const struct sockaddr_nl any = { .nl_family = AF_NETLINK, .nl_groups = groups };
+
+	return bind(netlink->fd, (const struct sockaddr *)&any, sizeof(any)) < 0 ? -errno : 0;
+}
+
+struct nlmsghdr *td_netlink_begin(void *buf, uint16_t type, unsigned flags, size_t size)
+{
+	struct nlmsghdr *nlh = memset(buf, 0, NLMSG_SPACE(size));
+
+	nlh->nlmsg_len = (uint32_t)NLMSG_SPACE(size);
+	nlh->nlmsg_type = type;
+	nlh->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
+	return nlh;
+}
+
+static int send_request(struct td_netlink *netlink, struct nlmsghdr *request)
+{
+	request->nlmsg_seq = ++netlink->sequence;
+	return write(netlink->fd, request, request->nlmsg_len) < 0 ? -errno : 0;
+}
+
+/* Returns the answer's size, or -errno. */
+static ssize_t receive(const struct td_netlink *netlink, void *answer, size_t capacity)
+{
+	/* MSG_TRUNC: its size, if it were larger than there is room as well. */
+	ssize_t size = recv(netlink->fd, answer, capacity, MSG_TRUNC);
+
+	if (size < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	return size > (ssize_t)capacity ? -EMSGSIZE : size;
 }
 
 /* Whole messages, as far as they can be told apart. */
@@ -67,16 +100,16 @@ int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mn
 			void *ctx)
 {
 	_Alignas(struct nlmsghdr) char answer[TD_NETLINK_ANSWER];
+	int err = send_request(netlink, request);
 
-	request->nlmsg_seq = ++netlink->sequence;
-	if (mnl_socket_sendto(netlink->nl, request, request->nlmsg_len) < 0)
-		return -errno;
+	if (err < 0)
+		return err;
 	for (int i = 0; i < ANSWERS_MAX; i++) {
-		ssize_t size = mnl_socket_recvfrom(netlink->nl, answer, sizeof(answer));
+		ssize_t size = receive(netlink, answer, sizeof(answer));
 		int more;
 
 		if (size < 0)
-			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+			return (int)size;
 		more = td_netlink_parse(answer, (size_t)size, request->nlmsg_seq, parse, ctx);
 		if (more == MNL_CB_STOP)
 			return 0;
@@ -118,16 +151,15 @@ static int take_dump(const void *answer, size_t size, uint32_t sequence, mnl_cb_
 int td_netlink_dump(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse, void *ctx)
 {
 	_Alignas(struct nlmsghdr) char answer[DUMP_ANSWER];
-	int done = 0;
+	int done;
 
-	request->nlmsg_seq = ++netlink->sequence;
-	if (mnl_socket_sendto(netlink->nl, request, request->nlmsg_len) < 0)
-		return -errno;
+	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	done = send_request(netlink, request);
 	while (done == 0) {
-		ssize_t size = mnl_socket_recvfrom(netlink->nl, answer, sizeof(answer));
+		ssize_t size = receive(netlink, answer, sizeof(answer));
 
 		if (size < 0)
-			return errno == EAGAIN ? -ETIMEDOUT : -errno;
+			return (int)size;
 		done = take_dump(answer, (size_t)size, request->nlmsg_seq, parse, ctx);
 	}
 	return done < 0 ? done : 0;
@@ -181,13 +213,13 @@ int td_netlink_send_batch(struct td_netlink *netlink, const struct td_netlink_ba
 	int err = 0;
 
 	*refused = batch->first;
-	if (mnl_socket_sendto(netlink->nl, batch->bytes, batch->size) < 0)
+	if (write(netlink->fd, batch->bytes, batch->size) < 0)
 		return -errno;
 	for (uint32_t i = 0; err == 0 && !outcome.complete; i++) {
-		ssize_t size = mnl_socket_recvfrom(netlink->nl, answer, sizeof(answer));
+		ssize_t size = receive(netlink, answer, sizeof(answer));
 
 		if (size < 0)
-			err = errno == EAGAIN ? -ETIMEDOUT : -errno;
+			err = (int)size;
 		else if (i > batch->last - batch->first + ANSWERS_MAX)
 			err = -EPROTO;
 		else

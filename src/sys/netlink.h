@@ -11,18 +11,24 @@
 #define TD_NETLINK_ANSWER  4096
 
 struct td_netlink {
-	struct mnl_socket *nl; /* NULL: closed */
+	int fd; /* -1: closed */
 	uint32_t sequence;
 };
 
 /* protocol: NETLINK_ROUTE, NETLINK_GENERIC, … 0 or -errno. */
 int td_netlink_open(struct td_netlink *netlink, int protocol) __attribute__((warn_unused_result));
 void td_netlink_close(struct td_netlink *netlink);
+/* From here on, notifications of these groups (RTMGRP_…) arrive. 0 or -errno. */
+int td_netlink_listen(const struct td_netlink *netlink, unsigned groups)
+	__attribute__((warn_unused_result));
 
+/* Begins a request with NLM_F_REQUEST | NLM_F_ACK | flags in buf, of TD_NETLINK_REQUEST bytes;
+ * behind its header are size bytes, all zero. */
+struct nlmsghdr *td_netlink_begin(void *buf, uint16_t type, unsigned flags, size_t size);
 /*
- * Sends a request (NLM_F_REQUEST | NLM_F_ACK) under the next sequence number and reads until it is
- * acknowledged; each message of the answer goes to parse, which may be NULL. 0, or -errno as the
- * kernel answered; -ETIMEDOUT: it did not.
+ * Sends a request under the next sequence number and reads until it is acknowledged; each message
+ * of the answer goes to parse, which may be NULL. 0, or -errno as the kernel answered; -ETIMEDOUT:
+ * it did not.
  */
 int td_netlink_transact(struct td_netlink *netlink, struct nlmsghdr *request, mnl_cb_t parse,
 			void *ctx) __attribute__((warn_unused_result));
@@ -41,7 +47,7 @@ struct td_netlink_batch {
 int td_netlink_send_batch(struct td_netlink *netlink, const struct td_netlink_batch *batch,
 			  uint32_t *refused) __attribute__((warn_unused_result));
 /*
- * Sends a request with NLM_F_DUMP and reads until the end of the list; each item goes to parse,
+ * Sends a request as NLM_F_DUMP and reads until the end of the list; each item goes to parse,
  * whose result does not matter. What changes meanwhile may be there twice or not at all. 0, or
  * -errno as the kernel answered; -ETIMEDOUT: it did not; -EBADMSG: an answer made no sense.
  */

@@ -7,7 +7,6 @@
  * netlink speaks the host's: hence the NET16() around constants.
  */
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/filter.h>
 #include <linux/rtnetlink.h>
 #include <stddef.h>
@@ -94,7 +93,8 @@ static void ready(struct td_watch *watch, uint32_t events)
 
 	(void)events;
 	for (int i = 0; i < READS_MAX; i++) {
-		if (read(watch->fd, &ignored, sizeof(ignored)) < 0 && errno != ENOBUFS)
+		if (recv(watch->fd, &ignored, sizeof(ignored), MSG_DONTWAIT) < 0 &&
+		    errno != ENOBUFS)
 			break;
 		changed = true;
 	}
@@ -106,30 +106,26 @@ int td_netwatch_init(struct td_netwatch *netwatch, struct td_loop *loop)
 {
 	const unsigned groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
 				RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
-	int err;
+	struct td_netlink netlink;
+	int err = td_netlink_open(&netlink, NETLINK_ROUTE);
 
-	netwatch->nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (!netwatch->nl)
-		return -errno;
-	netwatch->watch.fd = mnl_socket_get_fd(netwatch->nl);
-	netwatch->watch.ready = ready;
-	err = filter(netwatch->watch.fd);
-	if (err == 0 && mnl_socket_bind(netwatch->nl, groups, MNL_SOCKET_AUTOPID) < 0)
-		err = -errno;
+	netwatch->watch = (struct td_watch){ .fd = netlink.fd, .ready = ready };
+	if (err == 0)
+		err = filter(netlink.fd);
+	if (err == 0)
+		err = td_netlink_listen(&netlink, groups);
 	if (err == 0)
 		err = td_loop_add(loop, &netwatch->watch, EPOLLIN);
-	if (err < 0) {
-		mnl_socket_close(netwatch->nl);
-		netwatch->nl = NULL;
-	}
+	if (err < 0)
+		td_netwatch_fini(netwatch, loop);
 	return err;
 }
 
 void td_netwatch_fini(struct td_netwatch *netwatch, struct td_loop *loop)
 {
-	if (!netwatch->nl)
+	if (netwatch->watch.fd < 0)
 		return;
 	td_loop_del(loop, &netwatch->watch);
-	mnl_socket_close(netwatch->nl);
-	netwatch->nl = NULL;
+	close(netwatch->watch.fd);
+	netwatch->watch.fd = -1;
 }

@@ -27,21 +27,11 @@
 #define QUEUE_MAX   (32U << 20)
 #define FLOWS       256 /* of fq_codel: 17 kB for each interface; by default there are 1024 */
 
-static struct nlmsghdr *begin(void *buf, uint16_t type, uint16_t flags)
-{
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-
-	nlh->nlmsg_type = type;
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-	return nlh;
-}
-
 static struct nlmsghdr *begin_link(void *buf, const char *ifname, unsigned flags)
 {
-	struct nlmsghdr *nlh = begin(buf, RTM_NEWLINK, 0);
-	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
+	struct nlmsghdr *nlh = td_netlink_begin(buf, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
+	struct ifinfomsg *link = NLMSG_DATA(nlh);
 
-	link->ifi_family = AF_UNSPEC;
 	link->ifi_flags = flags;
 	link->ifi_change = flags;
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, ifname);
@@ -64,8 +54,8 @@ struct nlmsghdr *td_rtnl_build_up(void *buf, const char *ifname)
 static struct nlmsghdr *begin_index(void *buf, uint16_t type, unsigned char family,
 				    unsigned ifindex)
 {
-	struct nlmsghdr *nlh = begin(buf, type, 0);
-	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
+	struct nlmsghdr *nlh = td_netlink_begin(buf, type, 0, sizeof(struct ifinfomsg));
+	struct ifinfomsg *link = NLMSG_DATA(nlh);
 
 	link->ifi_family = family;
 	link->ifi_index = (int)ifindex;
@@ -104,8 +94,8 @@ struct nlmsghdr *td_rtnl_build_isolate(void *buf, unsigned ifindex)
 static struct nlmsghdr *begin_tc(void *buf, uint16_t type, uint16_t flags, int ifindex,
 				 uint32_t parent, uint32_t handle)
 {
-	struct nlmsghdr *nlh = begin(buf, type, flags);
-	struct tcmsg *tc = mnl_nlmsg_put_extra_header(nlh, sizeof(*tc));
+	struct nlmsghdr *nlh = td_netlink_begin(buf, type, flags, sizeof(struct tcmsg));
+	struct tcmsg *tc = NLMSG_DATA(nlh);
 
 	tc->tcm_family = AF_UNSPEC;
 	tc->tcm_ifindex = ifindex;

@@ -73,8 +73,7 @@ int td_rtnl_stats_all(struct td_rtnl *rtnl,
  * routes excepted.
  */
 struct td_netwatch {
-	struct td_watch watch;
-	struct mnl_socket *nl;
+	struct td_watch watch; /* fd -1: closed */
 	void (*changed)(struct td_netwatch *netwatch);
 };
 int td_netwatch_init(struct td_netwatch *netwatch, struct td_loop *loop)

@@ -17,12 +17,9 @@ _Static_assert(SAME(rx_packets, rx_packets) && SAME(tx_packets, tx_packets) &&
 
 struct nlmsghdr *td_rtnl_build_stats(void *buf, unsigned ifindex)
 {
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct if_stats_msg *msg;
+	struct nlmsghdr *nlh = td_netlink_begin(buf, RTM_GETSTATS, 0, sizeof(struct if_stats_msg));
+	struct if_stats_msg *msg = NLMSG_DATA(nlh);
 
-	nlh->nlmsg_type = RTM_GETSTATS;
-	nlh->nlmsg_flags = NLM_F_REQUEST | (ifindex == 0 ? NLM_F_DUMP : NLM_F_ACK);
-	msg = mnl_nlmsg_put_extra_header(nlh, sizeof(*msg));
 	msg->ifindex = ifindex;
 	msg->filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64);
 	return nlh;
@@ -30,9 +27,11 @@ struct nlmsghdr *td_rtnl_build_stats(void *buf, unsigned ifindex)
 
 static int find(const struct nlattr *attr, void *stats)
 {
-	if (mnl_attr_get_type(attr) == IFLA_STATS_LINK_64 &&
-	    mnl_attr_get_payload_len(attr) >= sizeof(struct td_link_stats))
-		memcpy(stats, mnl_attr_get_payload(attr), sizeof(struct td_link_stats));
+	const size_t size = sizeof(struct td_link_stats);
+
+	if ((attr->nla_type & NLA_TYPE_MASK) == IFLA_STATS_LINK_64 &&
+	    attr->nla_len >= sizeof(*attr) + size)
+		memcpy(stats, attr + 1, size);
 	return MNL_CB_OK;
 }
 

@@ -32,8 +32,10 @@ def pytest_configure():
 def pytest_collection_modifyitems(config, items):
     """On the kernel data path not what has nothing to do with it, elsewhere not what needs it; and
     tests that wait for a minute begin early and apart, so that several processes share them."""
-    other = "any_datapath" if DATAPATH == "kernel" else "kernel"
-    gone = [item for item in items if item.get_closest_marker(other)]
+    other = {"any_datapath" if DATAPATH == "kernel" else "kernel"}
+    if "TD_MODULES" not in os.environ:
+        other.add("modules")
+    gone = [item for item in items if any(map(item.get_closest_marker, other))]
     if gone:
         config.hook.pytest_deselected(items=gone)
     wanted = [item for item in items if item not in gone]

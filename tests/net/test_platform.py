@@ -74,16 +74,25 @@ def test_broker_without_tun_device(world):
 @pytest.mark.any_datapath
 @without_l2tp
 def test_kernel_data_path_without_module(world):
+    kernel_is_refused(world)
+
+
+def kernel_is_refused(world):
     output = ends(world, world.host("client"), [CLIENT, *OPTIONS, "--datapath", "kernel"], 1)
-    assert "l2tp" in output
+    assert "modprobe l2tp_eth" in output
+    assert len(output.splitlines()) == 1
     there, _ = world.pair()
     config = world.config(broker={"datapath": "kernel"})
-    assert "l2tp" in ends(world, there, [BROKER, config], 1)
+    assert "modprobe l2tp_eth" in ends(world, there, [BROKER, config], 1)
 
 
 @pytest.mark.any_datapath
 @without_l2tp
 def test_without_module_auto_takes_tap_and_says_so_once(world):
+    auto_takes_tap(world)
+
+
+def auto_takes_tap(world):
     there, here = world.pair()
     broker = world.broker(there, broker={"datapath": "auto"})
     client = world.client(here, datapath="auto").wait_up()
@@ -94,6 +103,20 @@ def test_without_module_auto_takes_tap_and_says_so_once(world):
     for program in (broker, client):
         (line,) = [line for line in program.log_lines() if "L2TP" in line]
         assert "tap" in line and "modprobe l2tp_eth" in line
+
+
+@pytest.mark.any_datapath
+@pytest.mark.parametrize("choice", ["kernel", "tap", "auto"])
+def test_without_the_capability(world, choice):
+    """Root, but not for networks, as in many containers."""
+    keep = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+    output = ends(world, world.host("client"), [*keep, CLIENT, *OPTIONS, "--datapath", choice], 1)
+    assert "CAP_NET_ADMIN" in output
+    assert len(output.splitlines()) == 1
+    there, _ = world.pair()
+    config = world.config(broker={"datapath": choice})
+    output = ends(world, there, [*keep, BROKER, config], 1)
+    assert "CAP_NET_ADMIN" in output
 
 
 def statuses(pid):

@@ -26,8 +26,8 @@ def test_in_order(world, signo):
     assert there.tunnels() == [] and there.pids() == []
     wait_until(lambda: all(c.ended_by == b"\x02" for c in clients), 5, "ERROR: shutdown")
     for client in clients:
-        index = str(client.peer_tunnel)
-        names = [r["hook"] for r in hooks.records() if r["args"][0] == index]
+        uuid = client.uuid.decode()
+        names = [record["hook"] for record in hooks.records() if uuid in record["args"]]
         names = [name for name in names if name != "session.mtu-changed"]
         assert names == ["session.up", "session.pre-down", "session.down"]
 

@@ -19,7 +19,7 @@ static const struct td_handle one = { .index = 0, .generation = 7 };
 
 static struct {
 	int open_error, tunnel_error, session_error, delete_error;
-	bool session_despite_error, id_is_taken;
+	bool session_despite_error, session_is_gone, id_is_taken;
 	bool finds_by_id_alone;     /* as since Linux 6.11 */
 	unsigned tunnels, sessions; /* calls */
 	_Atomic unsigned deletions; /* … which are looked at while the thread makes them */
@@ -87,7 +87,7 @@ int td_l2tp_session_get(struct td_l2tp *l2tp, uint32_t tunnel_id, uint32_t sessi
 {
 	(void)l2tp;
 	(void)tunnel_id;
-	return session_id == 0 ? -ENODEV : 0;
+	return session_id == 0 || kernel.session_is_gone ? -ENODEV : 0;
 }
 
 static struct td_rewrite rewriter;

@@ -243,7 +243,7 @@ static void adopted(void **state)
 	struct td_udp own, other;
 	struct scene scene;
 	socklen_t size;
-	int copy;
+	int copy, fd;
 
 	(void)state;
 	scene_open(&scene, "127.0.0.1");
@@ -265,7 +265,14 @@ static void adopted(void **state)
 	assert_true(td_addr_equal(&scene.end.control_flow.local, &scene.end.udp.local));
 	scene_destroy(&scene);
 
-	/* Its interface is gone: refused, and the descriptor closed. */
+	/* A hook has moved its interface: it is alive. */
+	fd = dup(copy);
+	assert_int_equal(scene.end.ops->adopt(scene.end.dp, one, &scene.info, &scene.end.udp, fd),
+			 0);
+	assert_int_equal(end_destroy(&scene.end, one), 0);
+
+	/* It is gone: refused, and the descriptor closed. */
+	kernel.session_is_gone = true;
 	assert_int_equal(scene.end.ops->adopt(scene.end.dp, one, &scene.info, &scene.end.udp, copy),
 			 -ENODEV);
 	assert_int_equal(fcntl(copy, F_GETFD), -1);
