@@ -362,7 +362,10 @@ def attack_by_hand(there, other):
 
 
 def session_ids(ns):
-    return {int(number) for text in listed(ns, "session") for number in re.findall(r"\d+", text)}
+    """Of sessions and tunnels, at both ends; a cookie may look like a number, too."""
+    pattern = r"(?:session|tunnel) (\d+)"
+    found = (re.findall(pattern, text, re.I) for text in listed(ns, "session"))
+    return {int(number) for numbers in found for number in numbers}
 
 
 @pytest.mark.parametrize("victim", ["deployed", "new"])
