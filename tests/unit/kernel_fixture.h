@@ -132,7 +132,8 @@ static inline void scene_open(struct scene *scene, const char *ip)
 	memset(scene, 0, sizeof(*scene));
 	bench_open(&scene->bench);
 	end_open(&scene->end, &scene->bench, &td_datapath_kernel, 4);
-	kernel.tunnels = kernel.sessions = kernel.deletions = 0;
+	kernel.tunnels = kernel.sessions = 0;
+	kernel.deletions = 0;
 	end_listen(&scene->end, ip);
 	assert_int_equal(td_udp_connect(&udp, &scene->end.udp.local, NULL, NULL), 0);
 	scene->fd = udp.fd;
