@@ -25,9 +25,9 @@ MTU = 1400
 HEADERS = 20 + 32  # of IPv4 and TCP with timestamps
 FRAME = MTU + 14
 TOLERANCE = 0.05
-WINDOW_S, WINDOWS = 4, int(6 * SLOW)
-# In kbit/s. An emulated machine with other tests on it cannot always carry 2000.
-RATES = [250, 1000] if DATAPATH == "kernel" else [1000, 5000, 20000]
+WINDOW_S, WINDOWS = 4, int(15 * SLOW)
+# In kbit/s: what a machine that is busy with other tests, or emulated, can still carry.
+RATES = [250, 1000] if DATAPATH == "kernel" else [250, 1000, 4000]
 FAST = 1300  # without a limit it is more
 
 
