@@ -8,7 +8,6 @@
 #include <linux/l2tp.h>
 #include <linux/netlink.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define DELAY_MS 17000
@@ -19,20 +18,19 @@ static int in_thread(void)
 	return gettid() != getpid();
 }
 
-ssize_t sendto(int fd, const void *data, size_t size, int flags, __CONST_SOCKADDR_ARG to,
-	       socklen_t to_size)
+ssize_t write(int fd, const void *data, size_t size)
 {
 	static int waited;
-	ssize_t (*real)(int, const void *, size_t, int, __CONST_SOCKADDR_ARG, socklen_t);
+	ssize_t (*real)(int, const void *, size_t);
 	const struct nlmsghdr *nlh = data;
 	const struct genlmsghdr *genl = NLMSG_DATA(nlh);
 
-	*(void **)&real = dlsym(RTLD_NEXT, "sendto");
+	*(void **)&real = dlsym(RTLD_NEXT, "write");
 	if (!waited && size >= NLMSG_HDRLEN + GENL_HDRLEN && nlh->nlmsg_type > NLMSG_MIN_TYPE &&
 	    genl->cmd == L2TP_CMD_SESSION_CREATE && genl->version == L2TP_GENL_VERSION &&
 	    in_thread()) {
 		waited = 1;
 		poll(NULL, 0, DELAY_MS); /* which its sandbox lets it do */
 	}
-	return real(fd, data, size, flags, to, to_size);
+	return real(fd, data, size);
 }

@@ -94,7 +94,9 @@ static void frames(const struct td_datapath_ops *broker, const struct td_datapat
 		expect_frame(&pair, pair.broker_packets, pair.client_packets, frame, sizes[i]);
 	}
 	assert_int_equal(end_stats(&pair.broker).rx_packets, 4);
-	assert_int_equal(end_stats(&pair.broker).rx_bytes, 15 + 60 + 1460 + 9014);
+	/* With the L2TP headers, or without: kernels differ. */
+	assert_in_range(end_stats(&pair.broker).rx_bytes, 15 + 60 + 1460 + 9014,
+			15 + 60 + 1460 + 9014 + 4 * 12);
 	assert_int_equal(end_stats(&pair.broker).tx_bytes, 15 + 60 + 1460 + 9014);
 	assert_int_equal(end_stats(&pair.client).tx_bytes, 15 + 60 + 1460 + 9014);
 	pair_close(&pair);
