@@ -52,6 +52,7 @@ class Load:
         return result
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_come_and_go(world):
     there, here = world.pair()
