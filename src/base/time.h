@@ -45,4 +45,10 @@ static inline struct td_time td_time_min(struct td_time a, struct td_time b)
 	return a.us < b.us ? a : b;
 }
 
+/* The first multiple of grid_us that is not before t, which is not TD_NEVER. */
+static inline struct td_time td_time_round_up(struct td_time t, int64_t grid_us)
+{
+	return (struct td_time){ (t.us + grid_us - 1) / grid_us * grid_us };
+}
+
 #endif

@@ -41,6 +41,7 @@
 #define CONFIRM_TRIES     3
 #define AGAIN_US          TD_SECONDS(600)
 #define AGAIN_JITTER_US   TD_SECONDS(60)
+#define GRID_US           TD_SECONDS(5) /* many tunnels confirm together, and then rest together */
 #define RETRY_US          TD_SECONDS(30)
 #define RETRY_MAX_US      TD_SECONDS(600)
 
@@ -142,7 +143,8 @@ static void await_confirmation(struct td_pmtu *p, struct td_time now)
 						CONFIRM_US + CONFIRM_JITTER_US);
 
 	p->state = TD_PMTU_SETTLED;
-	p->deadline = td_time_min(p->search_at, td_time_add(now, delay_us));
+	p->deadline =
+		td_time_min(p->search_at, td_time_round_up(td_time_add(now, delay_us), GRID_US));
 }
 
 static void settle(struct td_pmtu *p, struct td_time now)
@@ -152,8 +154,10 @@ static void settle(struct td_pmtu *p, struct td_time now)
 	p->misses = 0;
 	p->failures = 0;
 	p->notify = true;
-	p->search_at = td_time_add(now, td_rng_between(p->rng, AGAIN_US - AGAIN_JITTER_US,
-						       AGAIN_US + AGAIN_JITTER_US));
+	p->search_at =
+		td_time_round_up(td_time_add(now, td_rng_between(p->rng, AGAIN_US - AGAIN_JITTER_US,
+								 AGAIN_US + AGAIN_JITTER_US)),
+				 GRID_US);
 	await_confirmation(p, now);
 }
 

@@ -142,14 +142,17 @@ void td_backend_recall(struct td_datapath *dp)
 
 int td_backend_prepare(struct td_task *task, const struct td_tunnel_info *info)
 {
-	int err = td_rtnl_set_mtu(&task->dp->rtnl, info->ifname, info->mtu);
+	struct td_datapath *dp = task->dp;
+	int err;
 
 	task->ifindex = if_nametoindex(info->ifname);
-	if (TD_WITH_BROKER && err == 0 && task->dp->bridges.bridging)
-		err = td_bridges_join(&task->dp->bridges, &task->dp->rtnl, task->ifindex,
-				      info->mtu);
-	if (err == 0 && task->dp->link_up)
-		err = td_rtnl_set_up(&task->dp->rtnl, info->ifname);
+	if (dp->link_up && !(TD_WITH_BROKER && dp->bridges.bridging))
+		return td_rtnl_start(&dp->rtnl, info->ifname, info->mtu);
+	err = td_rtnl_set_mtu(&dp->rtnl, info->ifname, info->mtu);
+	if (TD_WITH_BROKER && err == 0 && dp->bridges.bridging)
+		err = td_bridges_join(&dp->bridges, &dp->rtnl, task->ifindex, info->mtu);
+	if (err == 0 && dp->link_up)
+		err = td_rtnl_set_up(&dp->rtnl, info->ifname);
 	return err;
 }
 

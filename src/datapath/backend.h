@@ -33,6 +33,7 @@ struct td_port {
 	struct td_watch watch;
 	struct td_datapath *dp;
 	struct td_udp *udp;
+	struct td_loop *loop; /* that reads it */
 	struct td_port *next;
 	bool open;
 	bool full;
@@ -154,10 +155,18 @@ const struct td_datapath_counters *td_backend_counters(const struct td_datapath 
 
 /* --- ports.c --- */
 
-/* A port in the caller's memory, closed before that goes. */
-int td_port_open(struct td_datapath *dp, struct td_port *port, struct td_udp *udp)
-	__attribute__((warn_unused_result));
+/*
+ * A port in the caller's memory, closed before that goes. loop: the data path's, or one for sockets
+ * that seldom have more than one datagram.
+ */
+int td_port_open(struct td_datapath *dp, struct td_loop *loop, struct td_port *port,
+		 struct td_udp *udp) __attribute__((warn_unused_result));
 void td_port_close(struct td_port *port);
+/* Is a control datagram of that size a probe? Nothing else is as large. */
+static inline bool td_port_is_probe(size_t size)
+{
+	return size > TD_MSG_MAX_SIZE;
+}
 /* As td_udp_send(), data and control. -EAGAIN: the producer pauses, and resume() will be called. */
 int td_port_send(struct td_port *port, const struct td_flow *flow, const void *bytes, size_t size)
 	__attribute__((warn_unused_result));

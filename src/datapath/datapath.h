@@ -34,7 +34,7 @@ struct td_datapath_host {
 	/* A control datagram arrived. bytes are valid during the call. */
 	void (*control)(void *ctx, const struct td_flow *flow, const uint8_t *bytes, size_t size);
 	void (*done)(void *ctx, struct td_handle handle, uint32_t sequence, int err);
-	/* What count() found. rx_bytes of the kernel's have the L2TP headers in them, or not. */
+	/* What count() found. */
 	void (*counted)(void *ctx, struct td_handle handle, const struct td_link_stats *stats);
 	/* The interface was deleted by another hand; destroy() is still to be called. */
 	void (*lost)(void *ctx, struct td_handle handle);

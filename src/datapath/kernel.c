@@ -111,6 +111,8 @@ static void kernel_create(struct td_datapath *dp, struct td_handle handle, uint3
 	}
 	t->base.pending = true;
 	t->base.sequence = sequence;
+	if (TD_WITH_BROKER) /* its socket may take what others ask for */
+		td_crowd_stir(&k->crowd);
 	td_kernel_enter(k, t, TD_KERNEL_MAKING);
 	/* The kernel would say so itself, but then the client's socket is used up. For a broker that is
 	 * not worth asking: the kernel looks for modules of every name that is not there. */
@@ -196,8 +198,10 @@ static void kernel_set_peer(struct td_datapath *dp, struct td_handle handle, uin
 static int kernel_send(struct td_datapath *dp, struct td_handle handle, const struct td_flow *flow,
 		       const uint8_t *bytes, size_t size)
 {
-	const struct td_kernel *k = (struct td_kernel *)dp;
+	struct td_kernel *k = (struct td_kernel *)dp;
 
+	if (TD_WITH_BROKER && td_port_is_probe(size)) /* its answer is timed */
+		td_crowd_stir(&k->crowd);
 	return td_backend_send(dp, TD_WITH_BROKER && k->rewrite ? TD_NO_HANDLE : handle, flow,
 			       bytes, size);
 }
@@ -264,6 +268,9 @@ static void kernel_close(struct td_datapath *dp)
 		td_kernel_detach(t);
 	}
 	td_kernel_unwatch(k);
+	td_crowd_fini(&k->crowd);
+	if (k->filter >= 0)
+		close(k->filter);
 	td_l2tp_close(&k->l2tp);
 	free(k->cells);
 	td_backend_free(dp);
@@ -289,6 +296,8 @@ static int open_kernel(struct td_kernel *k)
 	if (err == 0)
 		err = td_l2tp_open(&k->l2tp);
 	if (err == 0 && TD_WITH_BROKER)
+		err = td_crowd_init(&k->crowd, k->dp.loop);
+	if (err == 0 && TD_WITH_BROKER)
 		err = td_kernel_guard(k);
 	return err < 0 ? err : td_kernel_watch(k);
 }
@@ -305,6 +314,9 @@ static int kernel_open(struct td_datapath **dp, const struct td_datapath_setup *
 	k->dp.data = data;
 	k->rewrite = setup->rewrite;
 	k->timer.fd = k->guard_fd = k->netlink.fd = k->l2tp.netlink.fd = -1;
+	if (TD_WITH_BROKER)
+		k->crowd = TD_CROWD_NONE;
+	k->filter = TD_WITH_BROKER ? td_kernel_load_filter() : -1;
 	k->unseen = setup->max_tunnels;
 	td_list_init(&k->leaving);
 	err = open_kernel(k);

@@ -11,6 +11,7 @@
 #include "datapath/backend.h"
 #include "datapath/l2tp_genl.h"
 #include "datapath/rewrite.h"
+#include "sys/crowd.h"
 
 enum td_kernel_state {
 	TD_KERNEL_FREE,
@@ -47,6 +48,8 @@ struct td_kernel {
 	struct td_index by_ifindex; /* by ifindex: the tunnels that have one */
 	struct td_index_cell *cells;
 	struct td_kernel_counting *counting; /* NULL: the loop counts */
+	struct td_crowd crowd;               /* the tunnels' sockets */
+	int filter;                          /* of those sockets; negative: each has its own */
 	struct td_tunnel_info guard;         /* tunnel_id 0: none is needed */
 	int guard_fd;
 };
@@ -91,12 +94,19 @@ void td_kernel_tick(struct td_kernel *k);
 int td_kernel_watch(struct td_kernel *k) __attribute__((warn_unused_result));
 void td_kernel_unwatch(struct td_kernel *k);
 void td_kernel_timer(struct td_kernel *k, bool run);
+
+/* --- kernel_filter.c --- */
+
 /*
  * Has the socket take only packets in which the byte (load BPF_B) or short (BPF_H) at that offset
  * compares (BPF_JEQ, BPF_JSET) with value. 0 or -errno.
  */
 int td_kernel_filter(int fd, unsigned load, unsigned offset, unsigned comparison, unsigned value)
 	__attribute__((warn_unused_result));
+/* The filter for all tunnel sockets: a descriptor, or -errno where there is no bpf(2). */
+int td_kernel_load_filter(void) __attribute__((warn_unused_result));
+/* Has the socket take only control; filter: as loaded. 0 or -errno. */
+int td_kernel_only_control(int fd, int filter) __attribute__((warn_unused_result));
 
 /* --- kernel_probe.c --- */
 

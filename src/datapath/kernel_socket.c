@@ -16,7 +16,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <net/if.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -24,16 +23,11 @@
 #include "base/build.h"
 #include "datapath/kernel.h"
 
-/* Behind the UDP header (8 bytes), everything of ours has the T bit first. */
-static int only_control(int fd)
-{
-	return td_kernel_filter(fd, BPF_B, 8, BPF_JSET, 0x80);
-}
-
 static int open_own(struct td_kernel *k, struct td_kernel_tunnel *t)
 {
 	t->base.port = &t->own;
-	return td_port_open(&k->dp, &t->own, &t->udp);
+	return td_port_open(&k->dp, TD_WITH_BROKER ? &k->crowd.members : k->dp.loop, &t->own,
+			    &t->udp);
 }
 
 static int connect_own(struct td_kernel *k, struct td_kernel_tunnel *t, const struct td_flow *flow,
@@ -58,11 +52,11 @@ int td_kernel_attach(struct td_kernel *k, struct td_kernel_tunnel *t, const stru
 
 	if (!TD_WITH_BROKER || udp->connected) {
 		t->base.port = td_ports_of(&k->dp, udp);
-		return t->base.port ? only_control(udp->fd) : -ENOTCONN;
+		return t->base.port ? td_kernel_only_control(udp->fd, k->filter) : -ENOTCONN;
 	}
 	err = connect_own(k, t, flow, udp);
 	if (err == 0)
-		err = only_control(t->udp.fd);
+		err = td_kernel_only_control(t->udp.fd, k->filter);
 	return err < 0 ? err : open_own(k, t);
 }
 

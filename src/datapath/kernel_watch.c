@@ -18,22 +18,6 @@
 #define READS_MAX   64
 #define INTERVAL_NS 50000000
 
-int td_kernel_filter(int fd, unsigned load, unsigned offset, unsigned comparison, unsigned value)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_ABS, offset),
-		BPF_JUMP(BPF_JMP | BPF_K, value, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-		BPF_STMT(BPF_RET | BPF_K, 0),
-	};
-	const struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
-
-	code[0].code |= (uint16_t)load;
-	code[1].code |= (uint16_t)comparison;
-	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno
-											   : 0;
-}
-
 static int find_move(const struct nlattr *attr, void *moved)
 {
 	if ((attr->nla_type & NLA_TYPE_MASK) == IFLA_NEW_NETNSID)

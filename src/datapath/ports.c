@@ -25,13 +25,14 @@ static void deliver(struct td_datapath *dp, const struct td_datagram *datagram)
 static bool read_batch(struct td_port *port)
 {
 	struct td_datapath *dp = port->dp;
+	const unsigned room = port->loop == dp->loop ? TD_PORT_BATCH : 1;
 	int count;
 
-	for (unsigned i = 0; i < TD_PORT_BATCH; i++) {
+	for (unsigned i = 0; i < room; i++) {
 		dp->datagrams[i].bytes = dp->bytes[i];
 		dp->datagrams[i].size = sizeof(dp->bytes[i]);
 	}
-	count = td_udp_receive(port->udp, dp->datagrams, TD_PORT_BATCH);
+	count = td_udp_receive(port->udp, dp->datagrams, room);
 	if (count < 0) {
 		/* Watched on, it would keep the loop busy for nothing. */
 		td_log(TD_LOG_ERROR, "a UDP socket cannot be read any more (error %d)", -count);
@@ -39,7 +40,7 @@ static bool read_batch(struct td_port *port)
 	}
 	for (int i = 0; i < count && dp->reading; i++)
 		deliver(dp, &dp->datagrams[i]);
-	return dp->reading && count == TD_PORT_BATCH;
+	return dp->reading && count == TD_PORT_BATCH; /* of one, the loop says if there is more */
 }
 
 static void not_full(struct td_port *port)
@@ -70,14 +71,15 @@ static void ready(struct td_watch *watch, uint32_t events)
 	/* Unless the host has closed the port meanwhile. */
 	if ((events & EPOLLOUT) && dp->reading == port) {
 		not_full(port);
-		(void)!td_loop_change(dp->loop, watch, EPOLLIN);
+		(void)!td_loop_change(port->loop, watch, EPOLLIN);
 		dp->host.writable(dp->host.ctx);
 		resume(dp);
 	}
 	dp->reading = NULL;
 }
 
-int td_port_open(struct td_datapath *dp, struct td_port *port, struct td_udp *udp)
+int td_port_open(struct td_datapath *dp, struct td_loop *loop, struct td_port *port,
+		 struct td_udp *udp)
 {
 	int err = dp->producer ? td_udp_set_fragment(udp, true) : 0;
 
@@ -85,9 +87,10 @@ int td_port_open(struct td_datapath *dp, struct td_port *port, struct td_udp *ud
 		.watch = { .fd = udp->fd, .ready = ready },
 		.dp = dp,
 		.udp = udp,
+		.loop = loop,
 	};
 	if (err == 0)
-		err = td_loop_add(dp->loop, &port->watch, EPOLLIN);
+		err = td_loop_add(loop, &port->watch, EPOLLIN);
 	port->open = err == 0;
 	return err;
 }
@@ -98,7 +101,7 @@ void td_port_close(struct td_port *port)
 
 	if (!port->open)
 		return;
-	td_loop_del(dp->loop, &port->watch);
+	td_loop_del(port->loop, &port->watch);
 	port->open = false;
 	if (dp->reading == port)
 		dp->reading = NULL;
@@ -114,7 +117,7 @@ int td_port_send(struct td_port *port, const struct td_flow *flow, const void *b
 
 	if (err != -EAGAIN || port->full)
 		return err;
-	err = td_loop_change(dp->loop, &port->watch, EPOLLIN | EPOLLOUT);
+	err = td_loop_change(port->loop, &port->watch, EPOLLIN | EPOLLOUT);
 	if (err < 0)
 		return err;
 	port->full = true;
@@ -126,8 +129,7 @@ int td_port_send(struct td_port *port, const struct td_flow *flow, const void *b
 int td_port_send_control(struct td_port *port, const struct td_flow *flow, const void *bytes,
 			 size_t size)
 {
-	/* Nothing else is as large. */
-	const bool probe = port->dp->producer && size > TD_MSG_MAX_SIZE;
+	const bool probe = port->dp->producer && td_port_is_probe(size);
 	int err = probe ? td_udp_set_fragment(port->udp, false) : 0;
 
 	if (err == 0)
@@ -171,7 +173,7 @@ int td_ports_listen(struct td_datapath *dp, struct td_udp *udp)
 
 	if (!port)
 		return -ENOMEM;
-	err = td_port_open(dp, port, udp);
+	err = td_port_open(dp, dp->loop, port, udp);
 	if (err < 0) {
 		free(port);
 		return err;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
  * One mutex guards everything here; it is never held while a job runs or is told of. The thread
- * sleeps on wake, the loop on its eventfd, and whoever waits for the thread on changed.
+ * sleeps on wake, the loop on its eventfd, and whoever waits for the thread on changed. Those two
+ * are woken without the mutex, or the first thing that they did would be to wait for it.
  */
 #include "sys/jobs.h"
 
@@ -76,23 +77,30 @@ static void begin(struct thread *t, struct td_job *job)
 		t->removals++;
 }
 
-static void end(struct thread *t, struct td_job *job)
+/* Returns whether the loop has to be woken. */
+static bool end(struct thread *t, struct td_job *job)
 {
 	struct td_lane_figures *figures = &t->figures[job->lane];
 	const struct td_time now = td_now();
 	const int64_t took_us = td_time_since(now, job->started);
-	const uint64_t one = 1;
+	const bool first = td_list_empty(&t->ended);
 
 	figures->jobs++;
 	if (took_us > figures->longest_us)
 		figures->longest_us = took_us;
 	if (job->lane == TD_LANE_CREATE)
 		t->coming = td_time_add(now, BUSY_US);
-	if (td_list_empty(&t->ended))
-		(void)!write(t->watch.fd, &one, sizeof(one));
 	job->state = TD_JOB_ENDED;
 	td_list_add(&t->ended, &job->link);
 	pthread_cond_signal(&t->changed);
+	return first;
+}
+
+static void wake_loop(const struct thread *t)
+{
+	const uint64_t one = 1;
+
+	(void)!write(t->watch.fd, &one, sizeof(one));
 }
 
 static void *work(void *ctx)
@@ -114,7 +122,11 @@ static void *work(void *ctx)
 		unlock(t);
 		job->run(job);
 		lock(t);
-		end(t, job);
+		if (end(t, job)) {
+			unlock(t);
+			wake_loop(t);
+			lock(t);
+		}
 	}
 	unlock(t);
 	return NULL;
@@ -131,8 +143,8 @@ static void start(struct td_jobs *jobs, struct td_job *job)
 	job->state = TD_JOB_QUEUED;
 	job->started = td_now();
 	td_list_add(&t->queued[job->lane], &job->link);
-	pthread_cond_signal(&t->wake);
 	unlock(t);
+	pthread_cond_signal(&t->wake);
 }
 
 static bool recall(struct td_jobs *jobs, struct td_job *job)
@@ -158,8 +170,8 @@ static void removed(struct td_jobs *jobs)
 	lock(t);
 	td_assert(t->removals > 0);
 	t->removals--;
-	pthread_cond_signal(&t->wake);
 	unlock(t);
+	pthread_cond_signal(&t->wake);
 }
 
 static struct td_job *take_ended(struct thread *t)

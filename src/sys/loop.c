@@ -105,6 +105,17 @@ static void dispatch(struct td_loop *loop, struct epoll_event *batch, int count)
 	loop->batch_count = 0;
 }
 
+int td_loop_poll(struct td_loop *loop)
+{
+	struct epoll_event batch[BATCH];
+	int count = epoll_wait(loop->epoll_fd, batch, BATCH, 0);
+
+	if (count < 0)
+		return -errno;
+	dispatch(loop, batch, count);
+	return count;
+}
+
 int td_loop_run(struct td_loop *loop)
 {
 	loop->stopped = false;

@@ -47,6 +47,11 @@ void td_loop_del(struct td_loop *loop, struct td_watch *watch);
 /* Runs until td_loop_stop(); 0 or -errno of epoll_wait(). */
 int td_loop_run(struct td_loop *loop) __attribute__((warn_unused_result));
 void td_loop_stop(struct td_loop *loop);
+/*
+ * For a loop that another one has among its watches and that is never run: one batch of events,
+ * without prepare() and without a wait; the caller sets now. The number of events, or -errno.
+ */
+int td_loop_poll(struct td_loop *loop) __attribute__((warn_unused_result));
 
 /*
  * Signals as events: blocks SIGTERM, SIGINT, … and calls back from the loop. SIGPIPE is ignored

@@ -183,6 +183,15 @@ int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname)
 	return transact(rtnl, td_rtnl_build_up(buf, ifname));
 }
 
+int td_rtnl_start(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+	struct nlmsghdr *nlh = td_rtnl_build_up(buf, ifname);
+
+	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
+	return transact(rtnl, nlh);
+}
+
 int td_rtnl_delete(struct td_rtnl *rtnl, unsigned ifindex)
 {
 	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];

@@ -32,6 +32,9 @@ int td_rtnl_set_mtu(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
 	__attribute__((warn_unused_result));
 int td_rtnl_delete(struct td_rtnl *rtnl, unsigned ifindex) __attribute__((warn_unused_result));
 int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname) __attribute__((warn_unused_result));
+/* Both at once, the MTU first: each request waits for the lock that all of the kernel wants. */
+int td_rtnl_start(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
+	__attribute__((warn_unused_result));
 
 struct td_rtnl_link {
 	unsigned ifindex, master; /* master 0: none */

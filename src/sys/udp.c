@@ -393,6 +393,34 @@ static void prepare(struct msghdr *msg, struct iovec *iov, struct td_udp_room *r
 	};
 }
 
+/* One, without what only a batch or a wildcard address needs: a keepalive costs little else. */
+static int receive_one(struct td_udp *udp, struct td_datagram *datagram)
+{
+	struct sockaddr_storage name;
+
+	for (int i = 0; i < ERRORS_MAX; i++) {
+		socklen_t name_size = sizeof(name);
+		/* MSG_TRUNC: its size, if it were larger than the room as well. */
+		ssize_t size =
+			recvfrom(udp->fd, datagram->bytes, datagram->size, MSG_DONTWAIT | MSG_TRUNC,
+				 (struct sockaddr *)&name, &name_size);
+
+		if (size >= 0) {
+			datagram->truncated = (size_t)size > datagram->size;
+			if (!datagram->truncated)
+				datagram->size = (size_t)size;
+			td_addr_from_sockaddr(&datagram->flow.peer, (struct sockaddr *)&name);
+			datagram->flow.local = udp->local;
+			return 1;
+		}
+		if (errno == EAGAIN)
+			return 0;
+		if (is_fatal(errno))
+			return -errno;
+	}
+	return 0;
+}
+
 int td_udp_receive(struct td_udp *udp, struct td_datagram *datagrams, unsigned count)
 {
 	struct mmsghdr msgs[BATCH];
@@ -400,6 +428,8 @@ int td_udp_receive(struct td_udp *udp, struct td_datagram *datagrams, unsigned c
 	struct iovec iov[BATCH];
 	int received;
 
+	if (TD_WITH_BROKER && count == 1 && !udp->wildcard)
+		return receive_one(udp, datagrams);
 	if (count > BATCH)
 		count = BATCH;
 	for (unsigned i = 0; i < count; i++)
@@ -413,6 +443,14 @@ int td_udp_receive(struct td_udp *udp, struct td_datagram *datagrams, unsigned c
 	return received;
 }
 
+static ssize_t send_msg(const struct td_udp *udp, const struct msghdr *msg)
+{
+	/* It has less to copy and to check. */
+	if (TD_WITH_BROKER && udp->connected && msg->msg_iovlen == 1)
+		return send(udp->fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len, MSG_DONTWAIT);
+	return sendmsg(udp->fd, msg, MSG_DONTWAIT);
+}
+
 int td_udp_send(struct td_udp *udp, const struct td_flow *flow, const struct iovec *iov,
 		size_t count)
 {
@@ -421,7 +459,7 @@ int td_udp_send(struct td_udp *udp, const struct td_flow *flow, const struct iov
 
 	td_udp_address(&msg, &room, udp, flow);
 	for (int tries = 0;; tries++) {
-		if (sendmsg(udp->fd, &msg, MSG_DONTWAIT) >= 0)
+		if (send_msg(udp, &msg) >= 0)
 			return 0;
 		if (errno == EAGAIN || tries == 1)
 			break;

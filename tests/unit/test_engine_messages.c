@@ -188,6 +188,29 @@ static void test_keepalives(void **state)
 	world_end(&w);
 }
 
+/* Whenever clients came, what is due to them is due at the same moments. */
+static void test_keepalives_meet(void **state)
+{
+	struct client a = client_number(0), b = client_number(1);
+	unsigned count = 0;
+	struct world w;
+
+	(void)state;
+	open_world(&w, 1400);
+	assert_true(client_join(&w, &a));
+	world_pass(&w, 12345);
+	assert_true(client_join(&w, &b));
+	world_pass(&w, TD_SECONDS(100));
+	for (size_t i = 0; i < w.datagram_count; i++) {
+		if (w.datagrams[i].msg.type != TD_MSG_KEEPALIVE)
+			continue;
+		assert_int_equal(w.datagrams[i].at.us % TD_MS(200), 0);
+		count++;
+	}
+	assert_in_range(count, 36, 42);
+	world_end(&w);
+}
+
 static void test_keepalives_do_not_pile_up(void **state)
 {
 	struct client c = client_number(0);
@@ -399,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_whatever_is_reliable_is_acknowledged),
 		cmocka_unit_test(test_garbage_changes_nothing),
 		cmocka_unit_test(test_keepalives),
+		cmocka_unit_test(test_keepalives_meet),
 		cmocka_unit_test(test_keepalives_do_not_pile_up),
 		cmocka_unit_test(test_fixed_mtu),
 		cmocka_unit_test(test_fixed_mtu_has_a_floor),

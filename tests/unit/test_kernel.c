@@ -2,6 +2,8 @@
 /* The kernel back-end, with the kernel's L2TP played by the fixture. */
 #include "kernel_fixture.h"
 
+#include "datapath/kernel.h"
+
 static void lives_on_its_own_socket(const char *ip)
 {
 	static const uint8_t control[] = "\x80\x73\xa7\x01\x05\x04"
@@ -55,6 +57,39 @@ static void lives_on_its_own_socket(const char *ip)
 	assert_int_equal(kernel.deletions, 1);
 	assert_int_equal(kernel.deleted_id, 101);
 	scene_close(&scene);
+}
+
+/* The program that all sockets share, and the one that each has where there is no bpf(2). */
+static void filters(void **state)
+{
+	const int shared = td_kernel_load_filter();
+
+	(void)state;
+	assert_true(shared >= 0 || shared == -EPERM || shared == -ENOSYS);
+	for (unsigned i = 0; i < 2; i++) {
+		static const char *const sent[] = { "\x7f data", "", "\x80 control", "\xff" };
+		char got[16];
+		int pair[2] = { socket(AF_INET, SOCK_DGRAM, 0), socket(AF_INET, SOCK_DGRAM, 0) };
+		struct sockaddr_in sa = { .sin_family = AF_INET,
+					  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+		socklen_t size = sizeof(sa);
+
+		assert_int_equal(bind(pair[0], (struct sockaddr *)&sa, sizeof(sa)), 0);
+		assert_int_equal(getsockname(pair[0], (struct sockaddr *)&sa, &size), 0);
+		assert_int_equal(connect(pair[1], (struct sockaddr *)&sa, size), 0);
+		assert_int_equal(td_kernel_only_control(pair[0], i == 0 ? shared : -1), 0);
+		for (unsigned k = 0; k < 4; k++)
+			assert_int_equal(send(pair[1], sent[k], strlen(sent[k]), 0),
+					 strlen(sent[k]));
+		assert_int_equal(recv(pair[0], got, sizeof(got), 0), 9);
+		assert_memory_equal(got, sent[2], 9);
+		assert_int_equal(recv(pair[0], got, sizeof(got), 0), 1);
+		assert_int_equal(recv(pair[0], got, sizeof(got), MSG_DONTWAIT), -1);
+		close(pair[0]);
+		close(pair[1]);
+	}
+	if (shared >= 0)
+		close(shared);
 }
 
 static void own_socket(void **state)
@@ -437,6 +472,7 @@ static void probe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(filters),
 		cmocka_unit_test(own_socket),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(late_refusals),

@@ -222,9 +222,25 @@ static void test_link(void **state)
 	assert_int_equal(td_rtnl_set_up(&rtnl, "tdu0"), 0);
 	assert_true(query(SIOCGIFFLAGS, "tdu0").ifr_flags & IFF_UP);
 	assert_int_equal(td_rtnl_set_mtu(&rtnl, "tdu0", 10), -EINVAL);
+	assert_int_equal(td_rtnl_start(&rtnl, "tdu0", 10), -EINVAL);
+	assert_int_equal(td_rtnl_start(&rtnl, "tdu9", 1400), -ENODEV);
 	assert_int_equal(td_rtnl_set_mtu(&rtnl, "tdu9", 1400), -ENODEV);
 	assert_int_equal(td_rtnl_set_up(&rtnl, "tdu9"), -ENODEV);
 	assert_int_equal(td_rtnl_set_rate(&rtnl, "tdu9", 1000), -ENODEV);
+	td_rtnl_close(&rtnl);
+	close(tap);
+}
+
+static void test_start(void **state)
+{
+	int tap = make_tap("tdu0");
+	struct td_rtnl rtnl;
+
+	(void)state;
+	assert_int_equal(td_rtnl_open(&rtnl), 0);
+	assert_int_equal(td_rtnl_start(&rtnl, "tdu0", 1332), 0);
+	assert_int_equal(query(SIOCGIFMTU, "tdu0").ifr_mtu, 1332);
+	assert_true(query(SIOCGIFFLAGS, "tdu0").ifr_flags & IFF_UP);
 	td_rtnl_close(&rtnl);
 	close(tap);
 }
@@ -374,11 +390,11 @@ static void test_stale_answer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_build_mtu),    cmocka_unit_test(test_build_up),
-		cmocka_unit_test(test_build_rate),   cmocka_unit_test(test_build_leaf),
-		cmocka_unit_test(test_link),         cmocka_unit_test(test_rate),
-		cmocka_unit_test(test_build_port),   cmocka_unit_test(test_get_link),
-		cmocka_unit_test(test_stale_answer),
+		cmocka_unit_test(test_build_mtu),  cmocka_unit_test(test_build_up),
+		cmocka_unit_test(test_build_rate), cmocka_unit_test(test_build_leaf),
+		cmocka_unit_test(test_link),       cmocka_unit_test(test_start),
+		cmocka_unit_test(test_rate),       cmocka_unit_test(test_build_port),
+		cmocka_unit_test(test_get_link),   cmocka_unit_test(test_stale_answer),
 	};
 
 	in_namespace = unshare(CLONE_NEWNET) == 0;

@@ -210,6 +210,18 @@ static void test_batch(void **state)
 	}
 	assert_int_equal(td_udp_receive(&listener, d + 32, 8), 8);
 	assert_int_equal(td_udp_receive(&listener, d + 32, 8), 0);
+
+	/* One at a time. */
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(send_text(&client, NULL, i % 2 ? "0123456789" : ""), 0);
+		d[i] = (struct td_datagram){ .bytes = room[i], .size = sizeof(room[i]) };
+		assert_int_equal(td_udp_receive(&listener, &d[i], 1), 1);
+		assert_int_equal(d[i].truncated, i % 2);
+		assert_int_equal(d[i].size, i % 2 ? 8 : 0);
+		assert_true(td_addr_equal(&d[i].flow.peer, &client.local));
+		assert_true(td_addr_equal(&d[i].flow.local, &listener.local));
+	}
+	assert_int_equal(td_udp_receive(&listener, d, 1), 0);
 	td_udp_close(&listener);
 	td_udp_close(&client);
 }
