@@ -100,6 +100,9 @@ static void start_holding(struct td_time now)
 	load.phase_at = load.data_at = now;
 	if (load.options.churn)
 		load.options.hold_us = 0;
+	for (uint32_t i = 0; load.options.quiet && i < load.options.clients; i++)
+		if (load.clients[i].state == LOAD_UP)
+			load_client_be_quiet(&load.clients[i]);
 }
 
 /* A keepalive that is overdue counts, although it has not come. */
@@ -215,6 +218,8 @@ static void open_load(void)
 	td_rng_init(&load.rng, 1);
 	allow_descriptors(clients);
 	err = td_loop_init(&load.loop, prepare, NULL);
+	if (err == 0)
+		err = td_crowd_init(&load.quiet, &load.loop);
 	load.signals.received = on_signal;
 	if (err == 0)
 		err = td_signals_init(&load.signals, &load.loop, signals);

@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "base/timer.h"
 #include "core/msg.h"
+#include "sys/crowd.h"
 #include "sys/loop.h"
 #include "sys/udp.h"
 
@@ -34,6 +35,7 @@ struct load_options {
 	int64_t give_up_us; /* a client's patience until TUNNEL */
 	bool old_style;     /* no tunnel id of its own, no features: release 0.2 */
 	bool churn;         /* each leaves as soon as it is up, and comes back */
+	bool quiet;         /* read established tunnels from time to time */
 	bool vanish;        /* in the end without a word, instead of with ERROR */
 };
 
@@ -80,6 +82,7 @@ enum load_phase {
 struct load_client {
 	struct td_timer timer; /* first: the heap hands out pointers to it */
 	struct td_watch watch;
+	struct td_loop *loop; /* that reads it */
 	struct td_udp udp;
 	enum load_state state;
 	uint32_t session_id; /* the broker's */
@@ -93,6 +96,7 @@ struct load {
 	struct load_options options;
 	struct load_stats stats;
 	struct td_loop loop;
+	struct td_crowd quiet; /* with that option: the established tunnels' sockets */
 	struct td_signals signals;
 	struct td_timers timers;
 	struct td_rng rng;
@@ -113,6 +117,8 @@ extern struct load load;
 void load_client_begin(struct load_client *c, struct td_time now);
 void load_client_enter(struct load_client *c, enum load_state state, struct td_time now);
 void load_client_timer(struct load_client *c, struct td_time now);
+/* It has its tunnel; from now on it is read from time to time only. */
+void load_client_be_quiet(struct load_client *c);
 /* One small frame that no host answers. */
 void load_client_send_data(struct load_client *c);
 

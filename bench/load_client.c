@@ -77,6 +77,14 @@ static void send_request(struct load_client *c)
 		send_prepare(c);
 }
 
+void load_client_be_quiet(struct load_client *c)
+{
+	td_loop_del(c->loop, &c->watch);
+	c->loop = &load.quiet.members;
+	if (td_loop_add(c->loop, &c->watch, EPOLLIN) != 0)
+		td_assert(false);
+}
+
 void load_client_send_data(struct load_client *c)
 {
 	uint8_t packet[TD_L2TP_HEADER_MAX + FRAME_BYTES] = { 0 };
@@ -112,7 +120,7 @@ static void close_socket(struct load_client *c)
 {
 	if (c->udp.fd < 0)
 		return;
-	td_loop_del(&load.loop, &c->watch);
+	td_loop_del(c->loop, &c->watch);
 	td_udp_close(&c->udp);
 }
 
@@ -124,7 +132,8 @@ static int open_socket(struct load_client *c)
 	if (err != 0)
 		return err;
 	c->watch = (struct td_watch){ .fd = c->udp.fd, .ready = client_ready };
-	err = td_loop_add(&load.loop, &c->watch, EPOLLIN);
+	c->loop = &load.loop;
+	err = td_loop_add(c->loop, &c->watch, EPOLLIN);
 	if (err != 0)
 		td_udp_close(&c->udp);
 	return err;

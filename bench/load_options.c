@@ -31,6 +31,9 @@ static void usage(FILE *to)
 	      "  -u PREFIX     of the UUIDs; a number follows (default load-)\n"
 	      "  -o            as old clients do it: no tunnel id, no features\n"
 	      "  -c            churn: leave when established, and come back at once\n"
+	      "  -q            quiet: read established tunnels a few times a second only, so that "
+	      "the\n"
+	      "                broker's CPU is not used for waking this program\n"
 	      "  -v            vanish in the end, instead of sending ERROR on all tunnels\n"
 	      "  -h            print this and exit\n"
 	      "\n"
@@ -116,6 +119,9 @@ static void take(struct load_options *o, int option, const char *value)
 	case 'c':
 		o->churn = true;
 		break;
+	case 'q':
+		o->quiet = true;
+		break;
 	case 'v':
 		o->vanish = true;
 		break;
@@ -141,7 +147,7 @@ void load_options_parse(struct load_options *options, int argc, char **argv)
 		.retry_us = TD_SECONDS(2),
 		.give_up_us = TD_SECONDS(15),
 	};
-	while ((option = getopt(argc, argv, "n:p:r:t:k:R:g:s:S:d:b:u:ocvh")) != -1)
+	while ((option = getopt(argc, argv, "n:p:r:t:k:R:g:s:S:d:b:u:ocqvh")) != -1)
 		take(options, option, optarg);
 	if (optind + 2 != argc) {
 		usage(stderr);

@@ -6,7 +6,7 @@
  *
  * One process, one tunnel after the other, each as the broker's kernel data path makes it: a UDP
  * socket bound to LOCAL and PORT and connected to a port of PEER, the tunnel, its session, and the
- * interface's MTU and IFF_UP. Prints a line of JSON: the rate, and where the time
+ * interface's MTU and IFF_UP in one request. Prints a line of JSON: the rate, and where the time
  * went. All tunnels go with the process.
  */
 #include <arpa/inet.h>
@@ -76,8 +76,7 @@ static void make_tunnel(struct raw *raw, uint32_t number, const struct td_addr *
 	done(raw, STEP_SOCKET, td_udp_connect_from(&udp, &raw->listener, &flow, NULL));
 	done(raw, STEP_TUNNEL, td_l2tp_tunnel_create(&raw->l2tp, &info, udp.fd));
 	done(raw, STEP_SESSION, td_l2tp_session_create(&raw->l2tp, &info));
-	done(raw, STEP_LINK, td_rtnl_set_mtu(&raw->rtnl, info.ifname, MTU));
-	done(raw, STEP_LINK, td_rtnl_set_up(&raw->rtnl, info.ifname));
+	done(raw, STEP_LINK, td_rtnl_start(&raw->rtnl, info.ifname, MTU));
 }
 
 static void print(const struct raw *raw, uint32_t count, int64_t took_us)
