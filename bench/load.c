@@ -219,7 +219,7 @@ static void open_load(void)
 	allow_descriptors(clients);
 	err = td_loop_init(&load.loop, prepare, NULL);
 	if (err == 0)
-		err = td_crowd_init(&load.quiet, &load.loop);
+		err = td_crowd_init(&load.quiet, &load.loop, TD_CROWD_REST);
 	load.signals.received = on_signal;
 	if (err == 0)
 		err = td_signals_init(&load.signals, &load.loop, signals);

@@ -185,6 +185,8 @@ class BenchBroker:
         self.program.wait_end()
         netlab.wait_until(lambda: not any(map(alive, pids)), 300, "the broker is gone")
         netlab.wait_until(lambda: not host.tunnels(), 300, "the tunnels are gone")
+        bound = ("ss", "-Hnau", f"sport = {PORT}")
+        netlab.wait_until(lambda: not host.run(*bound).stdout, 300, "their sockets are gone")
 
     def ready(self):
         assert self.program.running(), "the broker ended"

@@ -296,7 +296,7 @@ static int open_kernel(struct td_kernel *k)
 	if (err == 0)
 		err = td_l2tp_open(&k->l2tp);
 	if (err == 0 && TD_WITH_BROKER)
-		err = td_crowd_init(&k->crowd, k->dp.loop);
+		err = td_crowd_init(&k->crowd, k->dp.loop, TD_CROWD_REST);
 	if (err == 0 && TD_WITH_BROKER)
 		err = td_kernel_guard(k);
 	return err < 0 ? err : td_kernel_watch(k);

@@ -25,7 +25,7 @@ static void rest(struct td_crowd *crowd)
 {
 	const struct td_time now = crowd->loop->now;
 	const bool stirred = !td_time_reached(crowd->stirred_until, now);
-	const int64_t length_us = stirred ? TD_CROWD_PAUSE : TD_CROWD_REST;
+	const int64_t length_us = stirred ? TD_CROWD_PAUSE : crowd->rest_us;
 	const int64_t end_us = (now.us / length_us + 1) * length_us;
 	const struct itimerspec spec = { .it_value = { end_us / TD_SECONDS(1),
 						       end_us % TD_SECONDS(1) * 1000 } };
@@ -52,7 +52,7 @@ static void members_ready(struct td_watch *watch, uint32_t events)
 	struct td_crowd *crowd =
 		(struct td_crowd *)((char *)watch - offsetof(struct td_crowd, watch));
 	const struct td_time now = crowd->loop->now;
-	const bool alone = td_time_since(now, crowd->read_at) > TD_CROWD_REST;
+	const bool alone = td_time_since(now, crowd->read_at) > crowd->rest_us;
 	bool any;
 	const bool all = read_all(crowd, &any);
 
@@ -89,12 +89,13 @@ static int add(struct td_crowd *crowd, struct td_watch *watch, int fd, uint32_t 
 	return fd < 0 ? -errno : td_loop_add(crowd->loop, watch, events);
 }
 
-int td_crowd_init(struct td_crowd *crowd, struct td_loop *loop)
+int td_crowd_init(struct td_crowd *crowd, struct td_loop *loop, int64_t rest_us)
 {
 	int err;
 
 	*crowd = TD_CROWD_NONE;
 	crowd->loop = loop;
+	crowd->rest_us = rest_us;
 	err = td_loop_init(&crowd->members, NULL, NULL);
 	if (err == 0)
 		err = add(crowd, &crowd->watch, crowd->members.epoll_fd, EPOLLIN | EPOLLONESHOT,

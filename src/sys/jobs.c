@@ -3,6 +3,10 @@
  * One mutex guards everything here; it is never held while a job runs or is told of. The thread
  * sleeps on wake, the loop on its eventfd, and whoever waits for the thread on changed. Those two
  * are woken without the mutex, or the first thing that they did would be to wait for it.
+ *
+ * The eventfd is a crowd of one: the end of a job is told at once, but those that follow it closely
+ * are told together. With a turn of the loop for each, and all that a turn wakes, thousands of
+ * clients that come at once would have their tunnels later, not sooner.
  */
 #include "sys/jobs.h"
 
@@ -17,15 +21,17 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "sys/crowd.h"
 
 #define DONE_A_TURN 16         /* of the loop */
+#define REST_US     TD_MS(5)   /* what ends meanwhile is told together */
 #define BUSY_US     TD_MS(200) /* others come: the last one is that recent */
 
 #define job_of(pointer) ((struct td_job *)(void *)((char *)(pointer)-offsetof(struct td_job, link)))
 
 struct thread {
 	struct td_jobs jobs;
-	struct td_loop *loop;
+	struct td_crowd crowd;
 	struct td_watch watch; /* an eventfd, readable while ended is not empty */
 	const char *name;
 	pthread_t id;
@@ -210,10 +216,10 @@ struct td_jobs *td_jobs_new(struct td_loop *loop)
 	if (!t)
 		return NULL;
 	t->jobs = (struct td_jobs){ start, recall, removed };
-	t->loop = loop;
 	t->watch.ready = some_ended;
 	t->watch.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (t->watch.fd < 0 || td_loop_add(loop, &t->watch, EPOLLIN) < 0) {
+	if (t->watch.fd < 0 || td_crowd_init(&t->crowd, loop, REST_US) < 0 ||
+	    td_loop_add(&t->crowd.members, &t->watch, EPOLLIN) < 0) {
 		if (t->watch.fd >= 0)
 			close(t->watch.fd);
 		free(t);
@@ -262,7 +268,8 @@ void td_jobs_free(struct td_jobs *jobs)
 	unlock(t);
 	if (t->exists)
 		pthread_join(t->id, NULL);
-	td_loop_del(t->loop, &t->watch);
+	td_loop_del(&t->crowd.members, &t->watch);
+	td_crowd_fini(&t->crowd);
 	close(t->watch.fd);
 	pthread_cond_destroy(&t->changed);
 	pthread_cond_destroy(&t->wake);

@@ -56,7 +56,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	assert_int_equal(td_loop_init(&loop, prepare, NULL), 0);
-	assert_int_equal(td_crowd_init(&crowd, &loop), 0);
+	assert_int_equal(td_crowd_init(&crowd, &loop, TD_CROWD_REST), 0);
 	for (unsigned i = 0; i < MEMBERS; i++) {
 		members[i] = (struct member){ .watch = { eventfd(0, EFD_NONBLOCK), ready } };
 		assert_int_equal(td_loop_add(&crowd.members, &members[i].watch, EPOLLIN), 0);
