@@ -42,6 +42,8 @@ static size_t collect(int *fds, const struct td_worker_setup *setup)
 
 	fds[count++] = setup->ipc_fd;
 	fds[count++] = setup->tun_fd;
+	if (setup->rewrite_fd >= 0)
+		fds[count++] = setup->rewrite_fd;
 	for (uint32_t i = 0; i < setup->listeners->count; i++)
 		fds[count++] = setup->listeners->udp[i].fd;
 	for (uint32_t i = 0; i < setup->options->max_tunnels; i++)
@@ -52,7 +54,7 @@ static size_t collect(int *fds, const struct td_worker_setup *setup)
 
 int td_descriptors_drop(const struct td_worker_setup *setup)
 {
-	const size_t room = 2 + setup->listeners->count + setup->options->max_tunnels;
+	const size_t room = 3 + setup->listeners->count + setup->options->max_tunnels;
 	int *fds = malloc(room * sizeof(*fds));
 	int next = FIRST;
 	size_t count;

@@ -20,6 +20,7 @@
 #include "broker/listeners.h"
 #include "broker/tun.h"
 #include "broker/worker.h"
+#include "datapath/rewrite.h"
 #include "sys/hooks.h"
 #include "sys/log.h"
 #include "sys/loop.h"
@@ -36,6 +37,7 @@ struct parent {
 	struct td_signals signals;
 	struct td_hooks *hooks;
 	struct td_listeners listeners;
+	int rewrite_fd; /* so that the ports are rewritten also while there is no worker; < 0: none */
 	struct td_kept_session *kept;
 	struct td_hook_runs runs;
 
@@ -319,7 +321,8 @@ static void on_worker_ended(struct td_child *child, int status)
 
 static _Noreturn void be_worker(struct parent *p, int ipc_fd, int tun_fd)
 {
-	const struct td_worker_setup setup = { p->options, &p->listeners, p->kept, ipc_fd, tun_fd };
+	const struct td_worker_setup setup = { p->options, &p->listeners, p->kept,
+					       ipc_fd,     tun_fd,        p->rewrite_fd };
 	int status;
 
 	td_signals_reset();
@@ -487,6 +490,8 @@ static int open_all(struct parent *p)
 		return err;
 	}
 	p->signals.received = on_signal;
+	if (p->options->datapath != TD_DATAPATH_TAP && p->options->rx_scaling != TD_RX_SCALING_OFF)
+		p->rewrite_fd = td_rewrite_socket();
 	return td_listeners_open(&p->listeners, p->options);
 }
 
@@ -498,6 +503,8 @@ static void close_all(struct parent *p)
 	for (uint32_t i = 0; p->kept && i < p->options->max_tunnels; i++)
 		forget(&p->kept[i]);
 	td_listeners_close(&p->listeners);
+	if (p->rewrite_fd >= 0)
+		close(p->rewrite_fd);
 	td_signals_fini(&p->signals, &p->loop);
 	td_loop_fini(&p->loop);
 	free(p->kept);
@@ -513,7 +520,7 @@ int td_parent_run(const struct td_broker_options *options)
 	if (!p)
 		return EXIT_FAILURE;
 	p->options = options;
-	p->ipc.fd = p->tun.fd = -1;
+	p->ipc.fd = p->tun.fd = p->rewrite_fd = -1;
 	p->kill_at = TD_NEVER;
 	signal(SIGPIPE, SIG_IGN);
 	if (open_all(p) == 0) {

@@ -467,6 +467,8 @@ static int open_engine(struct worker *w)
 static int scale_receiving(struct worker *w)
 {
 	const enum td_rx_scaling choice = w->options->rx_scaling;
+	const struct td_rewrite_setup setup = { w->setup->rewrite_fd, w->options->tunnel_id_base,
+						w->options->max_tunnels };
 	char why[200];
 	int err;
 
@@ -474,8 +476,7 @@ static int scale_receiving(struct worker *w)
 		td_log(TD_LOG_NOTICE, "rx_scaling off: as configured");
 		return 0;
 	}
-	err = td_rewrite_open(&w->rewrite, w->options->tunnel_id_base, w->options->max_tunnels, why,
-			      sizeof(why));
+	err = td_rewrite_open(&w->rewrite, &setup, why, sizeof(why));
 	if (err == 0)
 		td_log(TD_LOG_NOTICE, "rx_scaling nft: each tunnel has a port of its own");
 	else if (choice == TD_RX_SCALING_NFT)
@@ -562,6 +563,17 @@ static void adopt_all(struct worker *w)
 			close(kept->fd);
 		kept->fd = -1;
 	}
+}
+
+/* Up to now the table of the worker before was at work, with its tunnels. */
+static int start_rewriting(struct worker *w)
+{
+	int err = td_rewrite_start(w->rewrite);
+
+	if (err != 0)
+		td_log(TD_LOG_ERROR, "rx_scaling nft: the table cannot be made: %s",
+		       strerror(-err));
+	return err;
 }
 
 static int open_all(struct worker *w)
@@ -664,6 +676,8 @@ int td_worker_run(const struct td_worker_setup *setup)
 	if (td_descriptors_drop(setup) != 0 || open_all(w) != 0 || confine(w) != 0)
 		return EXIT_FAILURE;
 	adopt_all(w);
+	if (w->rewrite && start_rewriting(w) != 0)
+		return EXIT_FAILURE;
 	memset(&w->message, 0, sizeof(w->message));
 	post(w, TD_IPC_READY, -1);
 	err = td_loop_run(&w->loop);

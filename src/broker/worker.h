@@ -23,7 +23,8 @@ struct td_worker_setup {
 	struct td_kept_session
 		*kept; /* options->max_tunnels of them; the descriptors become the worker's */
 	int ipc_fd;
-	int tun_fd; /* for td_tun_ask() */
+	int tun_fd;     /* for td_tun_ask() */
+	int rewrite_fd; /* of td_rewrite_socket(), which outlives workers; < 0: why there is none */
 };
 
 /* How long the loop keeps everybody waiting; for the operator. */
