@@ -26,7 +26,7 @@ packages=(
 	libcmocka-dev libinih-dev libjson-c-dev libmnl-dev libnftnl-dev libseccomp-dev libsodium-dev
 	clang libclang-rt-14-dev clang-format-14 cppcheck mandoc shellcheck
 	python3 python3-pytest python3-pytest-xdist
-	ethtool iperf3 iproute2 iputils-ping netbase nftables procps
+	ethtool iperf3 iproute2 iptables iputils-ping netbase nftables procps
 	busybox-static cpio kmod qemu-system-x86
 )
 results=build-results

@@ -18,7 +18,8 @@ enum td_ipc_type {
 	TD_IPC_READY, /* it listens */
 	TD_IPC_HOOK,  /* run one, and tell when it has ended */
 	TD_IPC_RECORD, /* keep this; the message may carry the descriptor that keeps the tunnel alive */
-	TD_IPC_FORGET, /* forget record and descriptor of record.index */
+	TD_IPC_FORGET,   /* forget record and descriptor of record.index */
+	TD_IPC_OPEN_TUN, /* over the pair for it: open /dev/net/tun, and answer with the same */
 	/* parent to worker */
 	TD_IPC_HOOK_ENDED,
 	TD_IPC_STOP, /* end in order */
@@ -47,6 +48,7 @@ struct td_ipc_message {
 			uint32_t sequence;
 			int result;
 		} ended;
+		int opened; /* 0: the descriptor comes along; -errno */
 	};
 };
 

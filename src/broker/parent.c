@@ -18,7 +18,9 @@
 #include "broker/hook_runs.h"
 #include "broker/ipc.h"
 #include "broker/listeners.h"
+#include "broker/tun.h"
 #include "broker/worker.h"
+#include "datapath/rewrite.h"
 #include "sys/hooks.h"
 #include "sys/log.h"
 #include "sys/loop.h"
@@ -35,11 +37,13 @@ struct parent {
 	struct td_signals signals;
 	struct td_hooks *hooks;
 	struct td_listeners listeners;
+	int rewrite_fd; /* so that the ports are rewritten also while there is no worker; < 0: none */
 	struct td_kept_session *kept;
 	struct td_hook_runs runs;
 
 	struct td_child worker;
 	struct td_watch ipc; /* fd -1: no worker */
+	struct td_watch tun; /* fd -1: no worker, or none that can be understood */
 	struct td_time started_at, restart_at, kill_at;
 	int64_t pause_us;
 	bool ready; /* some worker has been */
@@ -202,6 +206,7 @@ static void handle_message(struct parent *p, const struct td_ipc_message *messag
 	case TD_IPC_FORGET:
 		keep(p, message, descriptor);
 		return;
+	case TD_IPC_OPEN_TUN:
 	case TD_IPC_HOOK_ENDED:
 	case TD_IPC_STOP:
 		break;
@@ -216,13 +221,25 @@ static void kill_worker(const struct parent *p)
 		kill(p->worker.pid, SIGKILL);
 }
 
+static void close_watch(struct parent *p, struct td_watch *watch)
+{
+	if (watch->fd < 0)
+		return;
+	td_loop_del(&p->loop, watch);
+	close(watch->fd);
+	watch->fd = -1;
+}
+
 static void close_ipc(struct parent *p)
 {
-	if (p->ipc.fd < 0)
-		return;
-	td_loop_del(&p->loop, &p->ipc);
-	close(p->ipc.fd);
-	p->ipc.fd = -1;
+	close_watch(p, &p->ipc);
+	close_watch(p, &p->tun);
+}
+
+static void kill_senseless(const struct parent *p)
+{
+	td_log(TD_LOG_ERROR, "the worker cannot be understood: killing it");
+	kill_worker(p);
 }
 
 /* One message; false: there is none (any more). */
@@ -239,10 +256,8 @@ static bool read_ipc(struct parent *p)
 	if (got >= 0)
 		return got > 0;
 	close_ipc(p); /* the pidfd reports its end */
-	if (got != -EPIPE) {
-		td_log(TD_LOG_ERROR, "the worker cannot be understood: killing it");
-		kill_worker(p);
-	}
+	if (got != -EPIPE)
+		kill_senseless(p);
 	return false;
 }
 
@@ -254,6 +269,20 @@ static void on_ipc(struct td_watch *watch, uint32_t events)
 		tell_rest(p);
 	for (unsigned i = 0; i < READS_MAX && read_ipc(p); i++)
 		;
+}
+
+/* The worker asks for one descriptor at a time. */
+static void on_tun(struct td_watch *watch, uint32_t events)
+{
+	struct parent *p = container_of(watch, struct parent, tun);
+	int err = td_tun_answer(watch->fd);
+
+	(void)events;
+	if (err >= 0)
+		return;
+	close_watch(p, watch);
+	if (err != -EPIPE)
+		kill_senseless(p);
 }
 
 static void log_end(int status)
@@ -290,9 +319,10 @@ static void on_worker_ended(struct td_child *child, int status)
 		p->pause_us = RESTART_PAUSE_MAX;
 }
 
-static _Noreturn void be_worker(struct parent *p, int ipc_fd)
+static _Noreturn void be_worker(struct parent *p, int ipc_fd, int tun_fd)
 {
-	const struct td_worker_setup setup = { p->options, &p->listeners, p->kept, ipc_fd };
+	const struct td_worker_setup setup = { p->options, &p->listeners, p->kept,
+					       ipc_fd,     tun_fd,        p->rewrite_fd };
 	int status;
 
 	td_signals_reset();
@@ -301,30 +331,13 @@ static _Noreturn void be_worker(struct parent *p, int ipc_fd)
 	_exit(status);
 }
 
-static int start_worker(struct parent *p)
+/* Listens to the worker that has just been made. */
+static int watch_worker(struct parent *p, pid_t pid)
 {
-	int fds[2];
-	int err = td_ipc_pair(fds);
-	pid_t pid;
+	int err = td_loop_add(&p->loop, &p->ipc, EPOLLIN);
 
-	if (err != 0)
-		return err;
-	pid = fork();
-	if (pid == 0) {
-		close(fds[0]);
-		be_worker(p, fds[1]);
-	}
-	err = pid < 0 ? -errno : 0;
-	close(fds[1]);
-	if (err != 0) {
-		close(fds[0]);
-		return err;
-	}
-	p->ipc = (struct td_watch){ .fd = fds[0], .ready = on_ipc };
-	p->worker.ended = on_worker_ended;
-	p->started_at = p->loop.now;
-	p->restart_at = TD_NEVER;
-	err = td_loop_add(&p->loop, &p->ipc, EPOLLIN);
+	if (err == 0)
+		err = td_loop_add(&p->loop, &p->tun, EPOLLIN);
 	if (err == 0)
 		err = td_child_watch(&p->worker, &p->loop, pid);
 	if (err != 0) {
@@ -333,6 +346,54 @@ static int start_worker(struct parent *p)
 		close_ipc(p);
 	}
 	return err;
+}
+
+static void close_pair(const int fds[2])
+{
+	close(fds[0]);
+	close(fds[1]);
+}
+
+static int make_pairs(int ipc[2], int tun[2])
+{
+	int err = td_ipc_pair(ipc);
+
+	if (err == 0) {
+		err = td_ipc_pair(tun);
+		if (err != 0)
+			close_pair(ipc);
+	}
+	return err;
+}
+
+static int start_worker(struct parent *p)
+{
+	int ipc[2], tun[2];
+	int err = make_pairs(ipc, tun);
+	pid_t pid;
+
+	if (err != 0)
+		return err;
+	pid = fork();
+	if (pid == 0) {
+		close(ipc[0]);
+		close(tun[0]);
+		be_worker(p, ipc[1], tun[1]);
+	}
+	if (pid < 0) {
+		err = -errno;
+		close_pair(ipc);
+		close_pair(tun);
+		return err;
+	}
+	close(ipc[1]);
+	close(tun[1]);
+	p->ipc = (struct td_watch){ .fd = ipc[0], .ready = on_ipc };
+	p->tun = (struct td_watch){ .fd = tun[0], .ready = on_tun };
+	p->worker.ended = on_worker_ended;
+	p->started_at = p->loop.now;
+	p->restart_at = TD_NEVER;
+	return watch_worker(p, pid);
 }
 
 /* --- signals and time --- */
@@ -429,6 +490,8 @@ static int open_all(struct parent *p)
 		return err;
 	}
 	p->signals.received = on_signal;
+	if (p->options->datapath != TD_DATAPATH_TAP && p->options->rx_scaling != TD_RX_SCALING_OFF)
+		p->rewrite_fd = td_rewrite_socket();
 	return td_listeners_open(&p->listeners, p->options);
 }
 
@@ -440,6 +503,8 @@ static void close_all(struct parent *p)
 	for (uint32_t i = 0; p->kept && i < p->options->max_tunnels; i++)
 		forget(&p->kept[i]);
 	td_listeners_close(&p->listeners);
+	if (p->rewrite_fd >= 0)
+		close(p->rewrite_fd);
 	td_signals_fini(&p->signals, &p->loop);
 	td_loop_fini(&p->loop);
 	free(p->kept);
@@ -455,7 +520,7 @@ int td_parent_run(const struct td_broker_options *options)
 	if (!p)
 		return EXIT_FAILURE;
 	p->options = options;
-	p->ipc.fd = -1;
+	p->ipc.fd = p->tun.fd = p->rewrite_fd = -1;
 	p->kill_at = TD_NEVER;
 	signal(SIGPIPE, SIG_IGN);
 	if (open_all(p) == 0) {

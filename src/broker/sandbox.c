@@ -1,34 +1,38 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
+/*
+ * Files: there are none. openat() is refused rather than fatal, for the C library may look into /proc or
+ * /sys at any time, and does without.
+ *
+ * Sockets: datagrams only, and no netlink, whose sockets have all been opened before. The one of
+ * AF_UNIX is that of if_nametoindex(); without a file system it leads nowhere.
+ */
 #include "broker/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
 #include <seccomp.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
+/* With any arguments. Those with 64 in their names are those of 32-bit machines. */
 static const char *const allowed[] = {
 	/* the loop, its descriptors and clock */
 	"clock_gettime",
+	"clock_gettime64",
 	"close",
-	"epoll_create1",
 	"epoll_ctl",
 	"epoll_pwait",
-	"epoll_pwait2",
 	"epoll_wait",
-	"fcntl",
-	"getrandom",
-	"gettimeofday",
 	"restart_syscall",
-	"timerfd_create",
 	"timerfd_settime",
-	"eventfd2",
+	"timerfd_settime64",
 	/* datagrams, netlink and the parent */
 	"bind",
 	"connect",
@@ -37,19 +41,16 @@ static const char *const allowed[] = {
 	"getsockopt",
 	"poll",
 	"ppoll",
+	"ppoll_time64",
 	"recvfrom",
 	"recvmmsg",
+	"recvmmsg_time64",
 	"recvmsg",
 	"sendmmsg",
 	"sendmsg",
-	"sendto",
 	"setsockopt",
-	"socket",
 	/* TAPs and the log */
-	"ioctl",
-	"openat",
 	"read",
-	"readv",
 	"write",
 	"writev",
 	/* memory, threads, and the end */
@@ -57,26 +58,30 @@ static const char *const allowed[] = {
 	"exit",
 	"exit_group",
 	"futex",
+	"futex_time64",
 	"getpid",
 	"gettid",
 	"madvise",
-	"mmap",
-	"mprotect",
 	"mremap",
 	"munmap",
 	"rt_sigaction",
 	"rt_sigprocmask",
 	"rt_sigreturn",
-	"tgkill",
-#ifdef SANITIZED
+};
+
+/* What sanitizers need on top, to look for leaks and to report. */
+static const char *const sanitizers[] = {
 	"clone",
 	"fstat",
 	"getdents64",
 	"getppid",
 	"kill",
 	"lseek",
+	"mmap",
+	"mprotect",
 	"newfstatat",
 	"open",
+	"openat",
 	"pipe2",
 	"prctl",
 	"prlimit64",
@@ -89,23 +94,133 @@ static const char *const allowed[] = {
 	"set_tid_address",
 	"sigaltstack",
 	"stat",
+	"tgkill",
 	"uname",
 	"wait4",
-#endif
 };
+
+/* With the arguments that compare. All of them are int, whatever is in the rest of a register. */
+struct narrow {
+	const char *name;
+	unsigned count;
+	struct scmp_arg_cmp args[2];
+};
+
+#define WHOLE                 UINT32_MAX
+#define IS(number, what)      SCMP_CMP(number, SCMP_CMP_MASKED_EQ, WHOLE, (uint32_t)(what))
+#define HAS_NOT(number, bits) SCMP_CMP(number, SCMP_CMP_MASKED_EQ, (uint32_t)(bits), 0)
+#define DATAGRAMS                                                                          \
+	SCMP_CMP(1, SCMP_CMP_MASKED_EQ, WHOLE & ~(uint32_t)(SOCK_CLOEXEC | SOCK_NONBLOCK), \
+		 SOCK_DGRAM)
+
+static const struct narrow narrow[] = {
+	{ "fcntl", 1, { IS(1, F_SETFD) } },
+	{ "fcntl", 1, { IS(1, F_SETFL) } },
+	{ "fcntl64", 1, { IS(1, F_SETFD) } },
+	{ "fcntl64", 1, { IS(1, F_SETFL) } },
+	{ "ioctl", 1, { IS(1, SIOCGIFINDEX) } },
+	{ "ioctl", 1, { IS(1, SIOCGIFNAME) } },
+	{ "ioctl", 1, { IS(1, TUNGETIFF) } },
+	{ "ioctl", 1, { IS(1, TUNSETIFF) } },
+	{ "mmap", 1, { HAS_NOT(2, PROT_EXEC) } },
+	{ "mmap2", 1, { HAS_NOT(2, PROT_EXEC) } },
+	{ "mprotect", 1, { HAS_NOT(2, PROT_EXEC) } },
+	{ "socket", 2, { IS(0, AF_INET), DATAGRAMS } },
+	{ "socket", 2, { IS(0, AF_INET6), DATAGRAMS } },
+	{ "socket", 2, { IS(0, AF_UNIX), DATAGRAMS } },
+};
+
+#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
+
+/* The new directory, or -errno. It is open no more when this process has it as its root. */
+static int make_empty_directory(char *path)
+{
+	int err = 0;
+
+	if (!mkdtemp(path))
+		return -errno;
+	if (chdir(path) < 0)
+		err = -errno;
+	if (rmdir(path) < 0 && err == 0)
+		err = -errno;
+	return err;
+}
+
+int td_sandbox_leave_files(void)
+{
+	char in_run[] = "/run/tunneldigger-XXXXXX", in_tmp[] = "/tmp/tunneldigger-XXXXXX";
+	int err;
+
+	if (TD_SANITIZED)
+		return 0;
+	err = make_empty_directory(in_run);
+	if (err < 0)
+		err = make_empty_directory(in_tmp);
+	if (err < 0)
+		return err;
+	return chroot(".") < 0 ? -errno : 0;
+}
+
+/* Not every machine has all of them. */
+static int add(scmp_filter_ctx filter, uint32_t action, const struct narrow *call)
+{
+	const int number = seccomp_syscall_resolve_name(call->name);
+
+	if (number == __NR_SCMP_ERROR)
+		return 0;
+	return seccomp_rule_add_array(filter, action, number, call->count, call->args);
+}
+
+static int add_all(scmp_filter_ctx filter, const char *const *names, size_t count)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < count; i++)
+		err = add(filter, SCMP_ACT_ALLOW, &(struct narrow){ names[i], 0, { { 0 } } });
+	return err;
+}
+
+static int add_narrow(scmp_filter_ctx filter)
+{
+	/* abort() */
+	const struct narrow own = { "tgkill", 1, { IS(0, getpid()) } };
+	int err = add(filter, SCMP_ACT_ALLOW, &own);
+
+	for (size_t i = 0; err == 0 && i < COUNT(narrow); i++)
+		err = add(filter, SCMP_ACT_ALLOW, &narrow[i]);
+	return err;
+}
+
+static int refuse_files(scmp_filter_ctx filter)
+{
+	const struct narrow open = { .name = "open" }, openat = { .name = "openat" };
+	int err = add(filter, SCMP_ACT_ERRNO(EACCES), &open);
+
+	return err < 0 ? err : add(filter, SCMP_ACT_ERRNO(EACCES), &openat);
+}
+
+static int add_rules(scmp_filter_ctx filter)
+{
+	int err = add_all(filter, allowed, COUNT(allowed));
+
+	if (err == 0)
+		err = TD_SANITIZED ? add_all(filter, sanitizers, COUNT(sanitizers))
+				   : refuse_files(filter);
+	return err < 0 ? err : add_narrow(filter);
+}
 
 int td_sandbox_enter(void)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int err = filter ? 0 : -ENOMEM;
 
-	for (size_t i = 0; err == 0 && i < sizeof(allowed) / sizeof(allowed[0]); i++) {
-		const int number = seccomp_syscall_resolve_name(allowed[i]);
-
-		/* Not every machine has all of them. */
-		if (number != __NR_SCMP_ERROR)
-			err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
-	}
+	/* A change of user forbids it, and the search for leaks is done by a process apart. */
+	if (TD_SANITIZED && prctl(PR_SET_DUMPABLE, 1) < 0)
+		err = -errno;
+	if (err == 0)
+		err = add_rules(filter);
+	if (err == 0)
+		err = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 	/* For every thread that there is. */
 	if (err == 0)
 		err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);

@@ -20,8 +20,10 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "broker/descriptors.h"
 #include "broker/ipc.h"
 #include "broker/sandbox.h"
+#include "broker/tun.h"
 #include "core/engine.h"
 #include "datapath/datapath.h"
 #include "datapath/rewrite.h"
@@ -31,7 +33,8 @@
 #include "sys/log.h"
 #include "sys/loop.h"
 
-#define ACTIONS_PER_TURN 16 /* so that a thousand arrivals do not hold up the keepalives */
+#define NOBODY           65534U /* user and group */
+#define ACTIONS_PER_TURN 16     /* so that a thousand arrivals do not hold up the keepalives */
 
 struct slot {
 	bool fd_sent;           /* the parent has the tunnel's descriptor */
@@ -328,6 +331,13 @@ static void on_writable(void *ctx)
 	flush_tx(w);
 }
 
+static int open_tun(void *ctx)
+{
+	const struct worker *w = ctx;
+
+	return td_tun_ask(w->setup->tun_fd);
+}
+
 /* --- the loop --- */
 
 /* What this thread has used; sleeping does not count. */
@@ -404,6 +414,7 @@ static void handle_message(struct worker *w, const struct td_ipc_message *messag
 	case TD_IPC_HOOK:
 	case TD_IPC_RECORD:
 	case TD_IPC_FORGET:
+	case TD_IPC_OPEN_TUN:
 		break;
 	}
 }
@@ -456,6 +467,8 @@ static int open_engine(struct worker *w)
 static int scale_receiving(struct worker *w)
 {
 	const enum td_rx_scaling choice = w->options->rx_scaling;
+	const struct td_rewrite_setup setup = { w->setup->rewrite_fd, w->options->tunnel_id_base,
+						w->options->max_tunnels };
 	char why[200];
 	int err;
 
@@ -463,8 +476,7 @@ static int scale_receiving(struct worker *w)
 		td_log(TD_LOG_NOTICE, "rx_scaling off: as configured");
 		return 0;
 	}
-	err = td_rewrite_open(&w->rewrite, w->options->tunnel_id_base, w->options->max_tunnels, why,
-			      sizeof(why));
+	err = td_rewrite_open(&w->rewrite, &setup, why, sizeof(why));
 	if (err == 0)
 		td_log(TD_LOG_NOTICE, "rx_scaling nft: each tunnel has a port of its own");
 	else if (choice == TD_RX_SCALING_NFT)
@@ -493,7 +505,7 @@ static int open_path(struct worker *w)
 	const bool bridging = td_bridging_any(&w->options->bridging);
 	struct td_datapath_setup setup = {
 		.loop = &w->loop,
-		.host = { on_control, on_done, on_counted, on_lost, on_writable, w },
+		.host = { on_control, on_done, on_counted, on_lost, on_writable, w, open_tun },
 		.max_tunnels = w->options->max_tunnels,
 		.jobs = w->jobs,
 		.count_jobs = w->count_jobs,
@@ -553,6 +565,17 @@ static void adopt_all(struct worker *w)
 	}
 }
 
+/* Up to now the table of the worker before was at work, with its tunnels. */
+static int start_rewriting(struct worker *w)
+{
+	int err = td_rewrite_start(w->rewrite);
+
+	if (err != 0)
+		td_log(TD_LOG_ERROR, "rx_scaling nft: the table cannot be made: %s",
+		       strerror(-err));
+	return err;
+}
+
 static int open_all(struct worker *w)
 {
 	int err = td_loop_init(&w->loop, prepare, w);
@@ -576,8 +599,29 @@ static int open_all(struct worker *w)
 }
 
 /*
- * After this the worker can do no more than its work. The thread inherits what is left, and the
- * list of system calls is for both; neither can make another thread.
+ * Where root cannot change the user, in containers of few ids or capabilities, the worker stays root
+ * without root's capabilities, and without files.
+ */
+static int drop_privileges(uint64_t keep)
+{
+	int err;
+
+	if (geteuid() != 0)
+		return td_caps_confine(keep, 0, 0);
+	err = td_sandbox_leave_files();
+	if (err != 0)
+		td_log(TD_LOG_NOTICE, "the worker keeps its root directory: %s", strerror(-err));
+	err = td_caps_confine(keep, NOBODY, NOBODY);
+	if (err != -EPERM && err != -EINVAL)
+		return err;
+	td_log(TD_LOG_NOTICE, "the worker keeps the user id 0: %u cannot be had (%s)", NOBODY,
+	       strerror(-err));
+	return td_caps_confine(keep, 0, 0);
+}
+
+/*
+ * After this the worker can do no more than its work. The threads inherit what is left, and the
+ * list of system calls is for all; none of them can make another thread.
  */
 static int confine(const struct worker *w)
 {
@@ -587,8 +631,7 @@ static int confine(const struct worker *w)
 	/* It binds a socket to the listener's port (53, perhaps) for each tunnel. */
 	if (w->ops == &td_datapath_kernel && !w->rewrite)
 		keep |= TD_CAP(CAP_NET_BIND_SERVICE);
-	err = td_caps_confine(keep, 0, 0);
-
+	err = drop_privileges(keep);
 	if (err == 0)
 		err = td_jobs_run(w->jobs, "td-kernel");
 	if (err == 0)
@@ -630,9 +673,11 @@ int td_worker_run(const struct td_worker_setup *setup)
 	w->setup = setup;
 	w->options = setup->options;
 	w->ipc = (struct td_watch){ .fd = setup->ipc_fd, .ready = on_ipc };
-	if (open_all(w) != 0 || confine(w) != 0)
+	if (td_descriptors_drop(setup) != 0 || open_all(w) != 0 || confine(w) != 0)
 		return EXIT_FAILURE;
 	adopt_all(w);
+	if (w->rewrite && start_rewriting(w) != 0)
+		return EXIT_FAILURE;
 	memset(&w->message, 0, sizeof(w->message));
 	post(w, TD_IPC_READY, -1);
 	err = td_loop_run(&w->loop);

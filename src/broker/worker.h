@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
  * The worker process of the broker: protocol engine, loop and data path, and a thread in which the
- * data path waits for the kernel (sys/jobs.h). It alone reads what comes from the network, and holds no more privileges than that needs. Hooks run, and records are kept, in the
- * parent (parent.h).
+ * data path waits for the kernel (sys/jobs.h). It alone reads what comes from the network, and
+ * holds no more privileges than that needs. Hooks run, and records are kept, in the parent (parent.h).
  */
 #ifndef TD_BROKER_WORKER_H
 #define TD_BROKER_WORKER_H
@@ -23,6 +23,8 @@ struct td_worker_setup {
 	struct td_kept_session
 		*kept; /* options->max_tunnels of them; the descriptors become the worker's */
 	int ipc_fd;
+	int tun_fd;     /* for td_tun_ask() */
+	int rewrite_fd; /* of td_rewrite_socket(), which outlives workers; < 0: why there is none */
 };
 
 /* How long the loop keeps everybody waiting; for the operator. */

@@ -26,6 +26,7 @@ _Noreturn static void become(const char *path, const char *event, const char *if
 	setpgid(0, 0);
 	if (null >= 0)
 		dup2(null, STDIN_FILENO);
+	td_child_mark_descriptors();
 	execl(path, path, event, ifname, (char *)NULL);
 	td_log(TD_LOG_ERROR, "hook %s cannot be executed: %s", path, strerror(errno));
 	_exit(127);

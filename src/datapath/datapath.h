@@ -41,6 +41,9 @@ struct td_datapath_host {
 	/* After send() said -EAGAIN: it can be tried again. */
 	void (*writable)(void *ctx);
 	void *ctx;
+	/* Broker: /dev/net/tun, as open() would return it, or -errno; called in the thread of jobs.
+	 * NULL: the back-end opens it itself. */
+	int (*open_tun)(void *ctx);
 };
 
 struct td_rewrite;

@@ -35,6 +35,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <libnftnl/chain.h>
@@ -69,6 +70,19 @@ static const struct td_nft_family families[] = {
 
 /* --- batches --- */
 
+int td_nft_batch_init(struct td_nft_batch *batch, uint32_t entries)
+{
+	*batch = (struct td_nft_batch){ .room = TD_NFT_BATCH + (size_t)entries * 2 * TD_NFT_ENTRY };
+	batch->bytes = malloc(batch->room);
+	return batch->bytes ? 0 : -ENOMEM;
+}
+
+void td_nft_batch_fini(struct td_nft_batch *batch)
+{
+	free(batch->bytes);
+	batch->bytes = NULL;
+}
+
 static void *end_of(struct td_nft_batch *batch)
 {
 	return batch->bytes + batch->size;
@@ -91,7 +105,7 @@ static void begin(struct td_nft_batch *batch)
 
 struct nlmsghdr *td_nft_message(struct td_nft_batch *batch, uint16_t type, uint16_t flags)
 {
-	td_assert(sizeof(batch->bytes) - batch->size >= TD_NFT_MESSAGE);
+	td_assert(batch->room - batch->size >= TD_NFT_MESSAGE);
 	batch->newest =
 		nftnl_nlmsg_build_hdr(end_of(batch), type, NFPROTO_INET, flags, ++batch->last);
 	return batch->newest;
@@ -103,13 +117,16 @@ void td_nft_append(struct td_nft_batch *batch)
 	go_behind(batch, batch->newest);
 }
 
-static int end(struct td_nft_batch *batch)
+/* What has no end, the kernel only looks at. */
+static int end(struct td_nft_batch *batch, bool apply)
 {
 	struct nlmsghdr *nlh;
 
 	if (batch->err < 0)
 		return batch->err;
 	batch->newest->nlmsg_flags |= NLM_F_ACK;
+	if (!apply)
+		return 0;
 	nlh = nftnl_batch_end(end_of(batch), batch->last + 1);
 	go_behind(batch, nlh);
 	return 0;
@@ -124,7 +141,8 @@ bool td_nft_have(struct td_nft_batch *batch, const void *object)
 
 /* --- table, maps, chains --- */
 
-static void put_table(struct td_nft_batch *batch, uint16_t type, const char *name, uint32_t flags)
+/* Without flags, which a table that is there already could not be given. */
+static void put_table(struct td_nft_batch *batch, uint16_t type, const char *name, bool owned)
 {
 	struct nftnl_table *table = nftnl_table_alloc();
 	struct nlmsghdr *nlh;
@@ -133,7 +151,8 @@ static void put_table(struct td_nft_batch *batch, uint16_t type, const char *nam
 		batch->err = -ENOMEM;
 	if (batch->err == 0) {
 		nlh = td_nft_message(batch, type, type == NFT_MSG_NEWTABLE ? NLM_F_CREATE : 0);
-		nftnl_table_set_u32(table, NFTNL_TABLE_FLAGS, flags);
+		if (owned)
+			nftnl_table_set_u32(table, NFTNL_TABLE_FLAGS, TABLE_OWNER);
 		nftnl_table_nlmsg_build_payload(nlh, table);
 		td_nft_append(batch);
 	}
@@ -213,29 +232,6 @@ static void put_chain(struct td_nft_batch *batch, const char *table, const char 
 		nftnl_chain_free(chain);
 }
 
-/* Added first, so that there is one to be deleted. */
-int td_nft_build_table(struct td_nft_batch *batch, const char *table, uint32_t max, bool owned)
-{
-	begin(batch);
-	put_table(batch, NFT_MSG_NEWTABLE, table, 0);
-	put_table(batch, NFT_MSG_DELTABLE, table, 0);
-	put_table(batch, NFT_MSG_NEWTABLE, table, owned ? TABLE_OWNER : 0);
-	for (unsigned i = 0; i < FAMILIES; i++)
-		put_maps(batch, table, &families[i], max);
-	put_chain(batch, table, "input", NF_INET_LOCAL_IN, PRIORITY_BEHIND_FILTERS);
-	put_chain(batch, table, "output", NF_INET_LOCAL_OUT, PRIORITY_BEFORE_ALL);
-	for (unsigned i = 0; i < FAMILIES; i++)
-		td_nft_put_rules(batch, table, &families[i]);
-	return end(batch);
-}
-
-int td_nft_build_table_delete(struct td_nft_batch *batch, const char *table)
-{
-	begin(batch);
-	put_table(batch, NFT_MSG_DELTABLE, table, 0);
-	return end(batch);
-}
-
 /* --- entries --- */
 
 struct key {
@@ -271,6 +267,7 @@ static void put_entry(struct td_nft_batch *batch, uint16_t type, struct nftnl_se
 	nftnl_set_elem_add(set, entry);
 	nlh = td_nft_message(batch, type, flags);
 	nftnl_set_elems_nlmsg_build_payload(nlh, set);
+	td_assert(nlh->nlmsg_len <= TD_NFT_ENTRY);
 	td_nft_append(batch);
 }
 
@@ -285,8 +282,8 @@ static void put_mapping(struct td_nft_batch *batch, uint16_t type, const char *t
 		nftnl_set_free(set); /* with its entry */
 }
 
-static int build(struct td_nft_batch *batch, uint16_t type, const char *table,
-		 const struct td_flow *flow, uint16_t port)
+static void put_entries(struct td_nft_batch *batch, uint16_t type, const char *table,
+			const struct td_flow *flow, uint16_t port)
 {
 	const struct td_nft_family *f = &families[flow->local.family == TD_FAMILY_IPV6];
 	struct key in = { .size = 0 }, out = { .size = 0 };
@@ -294,10 +291,16 @@ static int build(struct td_nft_batch *batch, uint16_t type, const char *table,
 	put_end(&in, f, &flow->peer, flow->peer.port);
 	put_end(&in, f, &flow->local, flow->local.port);
 	put_end(&out, f, &flow->local, port);
-	begin(batch);
 	put_mapping(batch, type, table, f->in, &in, port);
 	put_mapping(batch, type, table, f->out, &out, flow->local.port);
-	return end(batch);
+}
+
+static int build(struct td_nft_batch *batch, uint16_t type, const char *table,
+		 const struct td_flow *flow, uint16_t port)
+{
+	begin(batch);
+	put_entries(batch, type, table, flow, port);
+	return end(batch, true);
 }
 
 int td_nft_build_add(struct td_nft_batch *batch, const char *table, const struct td_flow *flow,
@@ -310,4 +313,34 @@ int td_nft_build_remove(struct td_nft_batch *batch, const char *table, const str
 			uint16_t port)
 {
 	return build(batch, NFT_MSG_DELSETELEM, table, flow, port);
+}
+
+/* --- the whole --- */
+
+/* Added first, so that there is one to be deleted. */
+int td_nft_build_table(struct td_nft_batch *batch, const struct td_nft_table *table, bool apply)
+{
+	const char *name = table->name;
+
+	begin(batch);
+	put_table(batch, NFT_MSG_NEWTABLE, name, false);
+	put_table(batch, NFT_MSG_DELTABLE, name, false);
+	put_table(batch, NFT_MSG_NEWTABLE, name, table->owned);
+	for (unsigned i = 0; i < FAMILIES; i++)
+		put_maps(batch, name, &families[i], table->max);
+	put_chain(batch, name, "input", NF_INET_LOCAL_IN, PRIORITY_BEHIND_FILTERS);
+	put_chain(batch, name, "output", NF_INET_LOCAL_OUT, PRIORITY_BEFORE_ALL);
+	for (unsigned i = 0; i < FAMILIES; i++)
+		td_nft_put_rules(batch, name, &families[i]);
+	for (uint32_t i = 0; i < table->count; i++)
+		put_entries(batch, NFT_MSG_NEWSETELEM, name, &table->entries[i].flow,
+			    table->entries[i].port);
+	return end(batch, apply);
+}
+
+int td_nft_build_table_delete(struct td_nft_batch *batch, const char *table)
+{
+	begin(batch);
+	put_table(batch, NFT_MSG_DELTABLE, table, false);
+	return end(batch, true);
 }

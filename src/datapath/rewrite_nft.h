@@ -14,22 +14,42 @@
 
 #include "base/addr.h"
 
-#define TD_NFT_BATCH   12288
-#define TD_NFT_MESSAGE 2048 /* none is larger */
+#define TD_NFT_BATCH   12288 /* without the entries of a new table */
+#define TD_NFT_MESSAGE 2048  /* none is larger */
+#define TD_NFT_ENTRY   192   /* none of an entry is larger, and each has two */
 
 struct td_nft_batch {
 	uint32_t first;
 	uint32_t last; /* number of the message that asks for its acknowledgement */
-	size_t size;
+	size_t size, room;
 	/* While it is written: */
 	int err;
 	struct nlmsghdr *newest;
-	_Alignas(struct nlmsghdr) char bytes[TD_NFT_BATCH];
+	char *bytes; /* on the heap */
 };
 
-/* A table with its maps, of max entries each, and rules, in place of one of that name.
- * owned: only this socket may change it, and it lives as long as that (Linux 5.12). */
-int td_nft_build_table(struct td_nft_batch *batch, const char *table, uint32_t max, bool owned)
+struct td_nft_entry {
+	struct td_flow flow;
+	uint16_t port;
+};
+
+struct td_nft_table {
+	const char *name;
+	uint32_t max; /* entries of each map */
+	/* Only this socket may change it, and it lives as long as that (Linux 5.12). */
+	bool owned;
+	const struct td_nft_entry *entries; /* that it begins with */
+	uint32_t count;
+};
+
+/* Room for a table of that many entries to begin with. */
+int td_nft_batch_init(struct td_nft_batch *batch, uint32_t entries)
+	__attribute__((warn_unused_result));
+void td_nft_batch_fini(struct td_nft_batch *batch);
+
+/* The table with its maps and rules, in place of one of that name. apply: false: the kernel is only to
+ * say whether it would do it. */
+int td_nft_build_table(struct td_nft_batch *batch, const struct td_nft_table *table, bool apply)
 	__attribute__((warn_unused_result));
 int td_nft_build_table_delete(struct td_nft_batch *batch, const char *table)
 	__attribute__((warn_unused_result));

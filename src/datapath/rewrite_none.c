@@ -5,15 +5,25 @@
 #include <errno.h>
 #include <stdio.h>
 
-int td_rewrite_open(struct td_rewrite **rewrite, uint32_t instance, uint32_t max_tunnels, char *why,
+int td_rewrite_socket(void)
+{
+	return -ENOTSUP;
+}
+
+int td_rewrite_open(struct td_rewrite **rewrite, const struct td_rewrite_setup *setup, char *why,
 		    size_t size)
 {
 	(void)rewrite;
-	(void)instance;
-	(void)max_tunnels;
+	(void)setup;
 	snprintf(why, size,
 		 "this program was built without nftables: build it with libnftnl (meson configure "
 		 "-Dnft=enabled)");
+	return -ENOTSUP;
+}
+
+int td_rewrite_start(struct td_rewrite *rewrite)
+{
+	(void)rewrite;
 	return -ENOTSUP;
 }
 

@@ -103,7 +103,7 @@ static void make(struct td_job *job)
 	struct td_tunnel *t = td_backend_tunnel(job);
 	struct td_task *task = &t->task;
 
-	task->fd = td_tap_device_open(t->info.ifname);
+	task->fd = td_tap_device_open(&task->dp->host, t->info.ifname);
 	task->err = task->fd < 0 ? task->fd : td_backend_prepare(task, &t->info);
 	if (task->err < 0 && task->fd >= 0) {
 		close(task->fd);

@@ -55,8 +55,10 @@ void td_tap_ready(struct td_watch *watch, uint32_t events);
 void td_tap_data(struct td_datapath *dp, const struct td_datagram *datagram);
 void td_tap_resume(struct td_datapath *dp);
 
-/* tap_dev.c: a TAP's descriptor, or -errno; -EEXIST: there is an interface of that name. */
-int td_tap_device_open(const char *ifname) __attribute__((warn_unused_result));
+/* tap_dev.c: a TAP's descriptor, or -errno; -EEXIST: there is an interface of that name.
+ * host: whose open_tun() is to be asked; NULL: nobody's. */
+int td_tap_device_open(const struct td_datapath_host *host, const char *ifname)
+	__attribute__((warn_unused_result));
 /* Is this a TAP's descriptor, and which interface is it now? 0 or -errno. */
 int td_tap_device_name(int fd, char ifname[static TD_IFNAME_SIZE])
 	__attribute__((warn_unused_result));

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/build.h"
 #include "datapath/tap.h"
 
 _Static_assert(TD_IFNAME_SIZE == IFNAMSIZ, "names are copied");
@@ -23,13 +24,23 @@ static int make(int fd, const char *ifname)
 	return errno == EBUSY ? -EEXIST : -errno;
 }
 
-int td_tap_device_open(const char *ifname)
+static int open_device(const struct td_datapath_host *host)
 {
-	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	int fd;
+
+	if (TD_WITH_BROKER && host && host->open_tun)
+		return host->open_tun(host->ctx);
+	fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int td_tap_device_open(const struct td_datapath_host *host, const char *ifname)
+{
+	int fd = open_device(host);
 	int err;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	err = make(fd, ifname);
 	if (err < 0) {
 		close(fd);
@@ -53,7 +64,7 @@ int td_tap_device_name(int fd, char ifname[static TD_IFNAME_SIZE])
 
 int td_tap_probe(char *why, size_t size)
 {
-	int fd = td_tap_device_open("tdprobe%d");
+	int fd = td_tap_device_open(NULL, "tdprobe%d");
 
 	if (fd >= 0) {
 		close(fd);

@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -186,20 +185,6 @@ static void child_ended(struct td_child *child, int status)
 	hooks->config.ended(hooks->config.ctx, token, result);
 }
 
-/*
- * What this process opened is close-on-exec anyway; what it inherited is not, and is none of a
- * script's business. Kernels before 5.11 lack the call; inherited descriptors have low numbers.
- */
-static void mark_inherited(void)
-{
-#ifdef SYS_close_range
-	if (syscall(SYS_close_range, 3U, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */) == 0)
-		return;
-#endif
-	for (int fd = 3; fd < 1024; fd++)
-		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
 static int spawn(struct job *job, int output)
 {
 	posix_spawn_file_actions_t actions;
@@ -222,7 +207,7 @@ static int spawn(struct job *job, int output)
 		err = posix_spawn_file_actions_adddup2(&actions, output, 1);
 	if (!err)
 		err = posix_spawn_file_actions_adddup2(&actions, output, 2);
-	mark_inherited();
+	td_child_mark_descriptors();
 	if (!err)
 		err = posix_spawn(&job->group, job->argv[0], &actions, &attr, job->argv, environ);
 	posix_spawn_file_actions_destroy(&actions);

@@ -7,6 +7,7 @@
  * nothing due and spin until it has come.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -188,6 +189,20 @@ void td_signals_reset(void)
 		signal(signo, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/*
+ * What this process opened is close-on-exec anyway; what it inherited is not. Kernels before 5.11 lack
+ * the call; inherited descriptors have low numbers.
+ */
+void td_child_mark_descriptors(void)
+{
+#ifdef SYS_close_range
+	if (syscall(SYS_close_range, 3U, ~0U, 1U << 2 /* CLOSE_RANGE_CLOEXEC */) == 0)
+		return;
+#endif
+	for (int fd = 3; fd < 1024; fd++)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 static void unwatch(struct td_child *child)

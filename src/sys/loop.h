@@ -68,6 +68,9 @@ int td_signals_init(struct td_signals *signals, struct td_loop *loop, const int 
 void td_signals_fini(struct td_signals *signals, struct td_loop *loop);
 /* In a child after fork(): signals back to their defaults, none blocked. */
 void td_signals_reset(void);
+/* What this process executes from now on gets the standard descriptors and no others: they are none
+ * of a script's business. */
+void td_child_mark_descriptors(void);
 
 /* A child process as an event (pidfd). */
 struct td_child {

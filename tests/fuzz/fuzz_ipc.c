@@ -198,7 +198,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	const unsigned before = open_descriptors();
 	struct td_reader r = td_reader_init(bytes, size);
-	struct parent p = { .options = &options, .kill_at = TD_NEVER };
+	struct parent p = {
+		.options = &options, .kill_at = TD_NEVER, .tun = { .fd = -1 }, .rewrite_fd = -1
+	};
 	int fds[2];
 
 	running.count = 0;

@@ -106,6 +106,12 @@ class World(Lab):
         broker.datapath = datapath
         return broker.wait_ready() if ready else broker
 
+    def start_broker(self, ns, argv):
+        """A broker by a command that ends in executing it."""
+        broker = self.start(Broker, ns, argv, "broker")
+        broker.datapath = self.expect(ns, DATAPATH)
+        return broker.wait_ready()
+
     def client(
         self,
         ns,

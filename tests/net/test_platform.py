@@ -119,30 +119,6 @@ def test_without_the_capability(world, choice):
     assert "CAP_NET_ADMIN" in output
 
 
-def statuses(pid):
-    """Of all threads of a process: what /proc tells of them."""
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/status", encoding="ascii") as status:
-            yield dict(line.rstrip("\n").split(":\t", 1) for line in status)
-
-
-def test_every_thread_of_the_worker_is_confined(world):
-    there, _ = world.pair()
-    broker = world.broker(there)
-    (worker,) = broker.workers()
-    threads = list(statuses(worker))
-    assert {"td-worker", "td-kernel"} <= {thread["Name"] for thread in threads}
-    net_admin = 1 << 12
-    net_bind_service = 1 << 10
-    for thread in threads:
-        for held in ("CapPrm", "CapEff", "CapBnd"):
-            assert int(thread[held], 16) & ~net_bind_service == net_admin, thread
-        assert int(thread["CapInh"], 16) == int(thread["CapAmb"], 16) == 0
-        assert (thread["NoNewPrivs"], thread["Seccomp"]) == ("1", "2")
-    (kernel,) = [thread for thread in threads if thread["Name"] == "td-kernel"]
-    assert int(kernel["SigBlk"], 16) & 1 << 14  # SIGTERM
-
-
 def test_tun_device_alone_suffices(world):
     """Capabilities beyond CAP_NET_ADMIN (and raw sockets, for -I) are of no use to the client."""
     there, here = world.pair()

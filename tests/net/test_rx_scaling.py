@@ -6,10 +6,11 @@ import json
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 
-from netlab import holds, traffic, wait_until
+from netlab import SLOW, holds, link_local, traffic, wait_until
 from programs import BROKER, BUILD, delete_tunnel
 from test_old_clients import exchange
 from fake_client import FakeClient
@@ -179,6 +180,81 @@ def test_worker_killed(world):
         assert client.stop() == 0
     broker.wait_tunnels(0)
     assert entries(there) == count(0)
+
+
+def end_worker(broker):
+    """Kills the worker, and keeps the parent from starting the next one until it gets SIGCONT."""
+    (worker,) = broker.children()
+    os.kill(broker.pid, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+
+    def ended():
+        with open(f"/proc/{worker}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+
+    wait_until(ended, 10, "the worker has ended")
+    return worker
+
+
+def stream(ns, ifname, address, packets, every="0.1"):
+    """Numbers of the packets that came back, of so many."""
+    argv = ["ping", "-n", "-c", packets, "-i", every, f"-W{SLOW:g}", "-I", ifname, address]
+    return {int(n) for n in re.findall(r"icmp_seq=(\d+)", ns.run(*argv, check=False).stdout)}
+
+
+@pytest.mark.parametrize("family", BROKERS)
+def test_data_passes_while_there_is_no_worker(world, family):
+    """And when the next one takes over: packets meet its table or the one before."""
+    there, here = world.pair()
+    broker, name = connected(world, there, here, family)
+    (client,) = [program for program in world.programs if program is not broker]
+    traffic(there, name, here, "tunnel")
+    address = link_local(there, name)
+    worker = end_worker(broker)
+    try:
+        assert stream(here, "tunnel", address, 20) == set(range(1, 21))
+        assert entries(there) == count(1, family)
+        handle = handle_of(there)
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    argv = ["ping", "-n", "-i", "0.1", "-w", f"{5 * SLOW:g}", "-I", "tunnel", address]
+    with here.popen(argv, stdout=subprocess.PIPE, text=True) as pings:
+        try:
+            wait_until(lambda: broker.children() not in ([], [worker]), 10, "a new worker")
+            wait_until(lambda: handle_of(there) != handle, 10, "its table")
+            broker.wait_log("rx_scaling nft(.|\n)*rx_scaling nft")
+        finally:
+            pings.send_signal(signal.SIGINT)
+        came = [int(n) for n in re.findall(r"icmp_seq=(\d+)", pings.stdout.read())]
+    assert came and len(came) >= came[-1] - 1, "at most one met neither"
+    assert stream(here, "tunnel", address, 5) == set(range(1, 6))
+    assert entries(there) == count(1, family)
+    assert client.log().count("connected to") == 1, "the client has not noticed"
+
+
+def handle_of(ns):
+    """The table's number: that of the one in its place is another."""
+    shown = json.loads(ns.run("nft", "-j", "list", "tables").stdout)["nftables"]
+    return [item["table"]["handle"] for item in shown if "table" in item]
+
+
+def test_killed_between_two_workers(world):
+    there, here = world.pair()
+    broker, _ = connected(world, there, here)
+    end_worker(broker)
+    assert tables(there) == [TABLE]
+    broker.kill()
+    wait_until(lambda: not tables(there) and not there.tunnels(), 20, "nothing left")
+
+
+def test_stopped_between_two_workers(world):
+    there, here = world.pair()
+    broker, _ = connected(world, there, here)
+    end_worker(broker)
+    os.kill(broker.pid, signal.SIGTERM)
+    os.kill(broker.pid, signal.SIGCONT)
+    assert broker.wait_end(30) == 0
+    assert tables(there) == [] and there.tunnels() == []
 
 
 def test_deleted_by_another_hand(world):

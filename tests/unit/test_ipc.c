@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /* Messages and descriptors between parent and worker. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdalign.h>
 #include <stdarg.h>
@@ -8,11 +10,13 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "broker/ipc.h"
+#include "broker/tun.h"
 
 static void test_a_message_arrives_whole(void **state)
 {
@@ -125,6 +129,69 @@ static void test_two_descriptors_are_refused_and_closed(void **state)
 	close(fds[1]);
 }
 
+/* What a child gets that asks once; its result is 0, or the errno. */
+static void ask(int fd)
+{
+	int got = td_tun_ask(fd);
+
+	if (got >= 0 && fcntl(got, F_GETFD) != FD_CLOEXEC)
+		_exit(255);
+	_exit(got < 0 ? -got : 0);
+}
+
+static void test_tun_is_opened_for_who_asks(void **state)
+{
+	struct pollfd question = { .events = POLLIN };
+	const int expected = open("/dev/net/tun", O_RDWR | O_CLOEXEC) < 0 ? errno : 0;
+	int fds[2], status;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(td_ipc_pair(fds), 0);
+	assert_int_equal(td_tun_answer(fds[0]), 0);
+	pid = fork();
+	if (pid == 0)
+		ask(fds[1]);
+	question.fd = fds[0];
+	assert_int_equal(poll(&question, 1, 5000), 1);
+	assert_int_equal(td_tun_answer(fds[0]), 1);
+	assert_int_equal(td_tun_answer(fds[0]), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), expected);
+	close(fds[1]);
+	assert_int_equal(td_tun_answer(fds[0]), -EPIPE);
+	close(fds[0]);
+}
+
+static void test_who_asks_for_something_else_gets_nothing(void **state)
+{
+	const struct td_ipc_message message = { .type = TD_IPC_RECORD };
+	struct td_ipc_message got;
+	int fds[2], descriptor;
+
+	(void)state;
+	assert_int_equal(td_ipc_pair(fds), 0);
+	assert_int_equal(td_ipc_send(fds[1], &message, fds[1]), 0);
+	assert_int_equal(td_tun_answer(fds[0]), -EBADMSG);
+	assert_int_equal(td_ipc_receive(fds[1], &got, &descriptor), 0);
+	/* What came along has been closed: this was the only other copy. */
+	close(fds[1]);
+	assert_int_equal(td_tun_answer(fds[0]), -EPIPE);
+	close(fds[0]);
+}
+
+static void test_parent_that_is_gone_gives_no_tun(void **state)
+{
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(td_ipc_pair(fds), 0);
+	close(fds[0]);
+	assert_int_equal(td_tun_ask(fds[1]), -EPIPE);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -133,6 +200,9 @@ int main(void)
 		cmocka_unit_test(test_a_full_queue_says_so_and_loses_nothing),
 		cmocka_unit_test(test_another_size_is_refused),
 		cmocka_unit_test(test_two_descriptors_are_refused_and_closed),
+		cmocka_unit_test(test_tun_is_opened_for_who_asks),
+		cmocka_unit_test(test_who_asks_for_something_else_gets_nothing),
+		cmocka_unit_test(test_parent_that_is_gone_gives_no_tun),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

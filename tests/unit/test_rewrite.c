@@ -10,9 +10,12 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <linux/netlink.h>
+
 #include "datapath/rewrite.h"
 
 #define INSTANCE    100
+#define MAX         4
 #define PUBLIC      8942
 #define TABLE       "inet tunneldigger_100"
 #define WAIT_MS     2000
@@ -72,28 +75,46 @@ static int remove_hosts(void **state)
 /* --- a listener, a tunnel's socket, its peer, and a stranger --- */
 
 struct scene {
+	int socket; /* the table's */
 	struct td_rewrite *rewrite;
 	struct td_udp listener, tunnel, peer, stranger;
 	struct td_flow flow;
 	uint16_t port;
 };
 
-static struct td_rewrite *open_rewrite(uint32_t instance)
+static int try_rewrite(struct td_rewrite **rewrite, int socket, uint32_t instance, char *why,
+		       size_t size)
+{
+	const struct td_rewrite_setup setup = { socket, instance, MAX };
+
+	return td_rewrite_open(rewrite, &setup, why, size);
+}
+
+static struct td_rewrite *open_rewrite(int socket, uint32_t instance)
 {
 	struct td_rewrite *rewrite = NULL;
 	char why[256] = "";
 
-	if (td_rewrite_open(&rewrite, instance, 4, why, sizeof(why)) != 0)
+	if (try_rewrite(&rewrite, socket, instance, why, sizeof(why)) != 0)
 		fail_msg("%s", why);
 	return rewrite;
 }
 
-static void scene_open(struct scene *s, bool ipv6)
+static int open_socket(void)
+{
+	int fd = td_rewrite_socket();
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* All but the table. */
+static void scene_prepare(struct scene *s, bool ipv6)
 {
 	const struct td_addr public = address(ipv6 ? BROKER_IPV6 : BROKER_IPV4, PUBLIC);
 	const struct td_addr any = address(ipv6 ? "::" : "0.0.0.0", PUBLIC);
 
-	*s = (struct scene){ .rewrite = open_rewrite(INSTANCE) };
+	*s = (struct scene){ .socket = open_socket() };
 	assert_int_equal(td_udp_listen(&s->listener, &any, NULL), 0);
 	go_to(client_host);
 	assert_int_equal(td_udp_connect(&s->peer, &public, NULL, NULL), 0);
@@ -107,6 +128,13 @@ static void scene_open(struct scene *s, bool ipv6)
 	assert_int_not_equal(s->port, 0);
 }
 
+static void scene_open(struct scene *s, bool ipv6)
+{
+	scene_prepare(s, ipv6);
+	s->rewrite = open_rewrite(s->socket, INSTANCE);
+	assert_int_equal(td_rewrite_start(s->rewrite), 0);
+}
+
 static void scene_close(struct scene *s)
 {
 	td_udp_close(&s->listener);
@@ -115,6 +143,7 @@ static void scene_close(struct scene *s)
 	td_udp_close(&s->stranger);
 	td_rewrite_close(s->rewrite);
 	run("! nft list tables | grep tunneldigger");
+	close(s->socket);
 }
 
 static void divert(struct scene *s)
@@ -305,6 +334,7 @@ static void ports_of_others_are_left_alone(void **state)
 
 static void instances_side_by_side(void **state)
 {
+	const int other_socket = open_socket(), third_socket = open_socket();
 	struct td_rewrite *other, *third = NULL;
 	struct scene s;
 	char why[256];
@@ -312,16 +342,19 @@ static void instances_side_by_side(void **state)
 	(void)state;
 	scene_open(&s, false);
 	divert(&s);
-	other = open_rewrite(INSTANCE + 1);
+	other = open_rewrite(other_socket, INSTANCE + 1);
+	assert_int_equal(td_rewrite_start(other), 0);
 	assert_int_equal(td_rewrite_add(other, &s.flow, 77), 0);
 	assert_int_equal(td_rewrite_remove(other, &s.flow, 77), 0);
 	expect_diverted(&s, 100);
-	assert_int_equal(td_rewrite_open(&third, INSTANCE, 4, why, sizeof(why)), -EPERM);
+	assert_int_equal(try_rewrite(&third, third_socket, INSTANCE, why, sizeof(why)), -EPERM);
 	assert_non_null(strstr(why, "tunnel_id_base"));
 	assert_null(third);
 	expect_diverted(&s, 100);
 	td_rewrite_close(other);
 	expect_diverted(&s, 100);
+	close(other_socket);
+	close(third_socket);
 	scene_close(&s);
 }
 
@@ -352,8 +385,8 @@ static void gone_with_its_process(void **state)
 	assert_int_equal(pipe(pipes), 0);
 	child = fork();
 	if (child == 0) {
-		if (td_rewrite_open(&rewrite, INSTANCE, 4, why, sizeof(why)) == 0 &&
-		    write(pipes[1], "", 1) == 1)
+		if (try_rewrite(&rewrite, td_rewrite_socket(), INSTANCE, why, sizeof(why)) == 0 &&
+		    td_rewrite_start(rewrite) == 0 && write(pipes[1], "", 1) == 1)
 			pause();
 		_exit(1);
 	}
@@ -366,19 +399,154 @@ static void gone_with_its_process(void **state)
 	close(pipes[0]);
 }
 
+/* A process that has the scene's socket, adds both, and dies; in the end also before it has read what the
+ * kernel answered. */
+static void predecessor(const struct scene *s, const struct td_flow *other)
+{
+	struct td_rewrite *rewrite;
+	char why[256];
+	pid_t child = fork();
+
+	if (child == 0) {
+		if (try_rewrite(&rewrite, s->socket, INSTANCE, why, sizeof(why)) != 0 ||
+		    td_rewrite_start(rewrite) != 0 ||
+		    td_rewrite_add(rewrite, &s->flow, s->port) != 0 ||
+		    td_rewrite_add(rewrite, other, 77) != 0)
+			_exit(1);
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+/* Is it in the table? (Then it is taken out, and back.) */
+static bool has(struct td_rewrite *rewrite, const struct td_flow *flow, uint16_t port)
+{
+	int err = td_rewrite_add(rewrite, flow, port);
+
+	if (err == -EEXIST)
+		return true;
+	assert_int_equal(err, 0);
+	assert_int_equal(td_rewrite_remove(rewrite, flow, port), 0);
+	return false;
+}
+
+/*
+ * What the next process finds at work stays so until it has taken over; then what it did not take over
+ * is gone.
+ */
+static void taken_over(void **state)
+{
+	struct td_flow dead, undone;
+	struct scene s;
+
+	(void)state;
+	scene_prepare(&s, false);
+	dead = undone = s.flow;
+	dead.peer = s.stranger.local;
+	undone.peer.port ^= 1;
+	predecessor(&s, &dead);
+	assert_true(passes(&s.peer, &s.tunnel, &s.flow, 100));
+	assert_false(passes(&s.stranger, &s.listener, NULL, 100)); /* to a socket that is gone */
+	s.rewrite = open_rewrite(s.socket, INSTANCE);
+	assert_true(passes(&s.peer, &s.tunnel, &s.flow, 100));
+	divert(&s);
+	assert_int_equal(td_rewrite_add(s.rewrite, &undone, 78), 0);
+	assert_int_equal(td_rewrite_remove(s.rewrite, &undone, 78), 0);
+	assert_true(passes(&s.peer, &s.tunnel, &s.flow, 100));
+	assert_int_equal(td_rewrite_start(s.rewrite), 0);
+	expect_diverted(&s, 100);
+	assert_true(has(s.rewrite, &s.flow, s.port));
+	assert_false(has(s.rewrite, &dead, 77));
+	assert_false(has(s.rewrite, &undone, 78));
+	scene_close(&s);
+}
+
+/* It is owned still, and goes with the last who has its socket. */
+static void predecessor_without_successor(void **state)
+{
+	struct td_flow dead;
+	struct scene s;
+
+	(void)state;
+	scene_prepare(&s, false);
+	dead = s.flow;
+	dead.peer = s.stranger.local;
+	predecessor(&s, &dead);
+	run("! nft delete table " TABLE " 2>/dev/null");
+	close(s.socket);
+	s.socket = open_socket();
+	run("! nft list tables | grep tunneldigger");
+	s.rewrite = open_rewrite(s.socket, INSTANCE);
+	scene_close(&s);
+}
+
+/* Answers that nobody has read, more than the socket has room for. */
+static void answers_of_the_predecessor(void **state)
+{
+	struct nlmsghdr noop = { sizeof(noop), NLMSG_NOOP, NLM_F_REQUEST | NLM_F_ACK, 1, 0 };
+	struct scene s;
+
+	(void)state;
+	scene_prepare(&s, false);
+	for (unsigned i = 0; i < 2000; i++)
+		assert_int_equal(write(s.socket, &noop, sizeof(noop)), sizeof(noop));
+	s.rewrite = open_rewrite(s.socket, INSTANCE);
+	divert(&s);
+	assert_int_equal(td_rewrite_start(s.rewrite), 0);
+	expect_diverted(&s, 100);
+	scene_close(&s);
+}
+
+/* In one transaction, whichever family. */
+static void thousands_taken_over(void **state)
+{
+	enum { TUNNELS = 4000 };
+	const struct td_rewrite_setup setup = { open_socket(), INSTANCE, TUNNELS };
+	struct td_flow flow = { .local = address(BROKER_IPV4, PUBLIC),
+				.peer = address(CLIENT_IPV4, 0) };
+	struct td_flow flow6 = { .local = address(BROKER_IPV6, PUBLIC),
+				 .peer = address(CLIENT_IPV6, 0) };
+	struct td_rewrite *rewrite;
+	char why[256];
+
+	(void)state;
+	assert_int_equal(td_rewrite_open(&rewrite, &setup, why, sizeof(why)), 0);
+	for (uint16_t i = 0; i < TUNNELS; i++) {
+		struct td_flow *f = i % 2 ? &flow : &flow6;
+
+		f->peer.port = (uint16_t)(10000 + i);
+		assert_int_equal(td_rewrite_add(rewrite, f, (uint16_t)(20000 + i)), 0);
+	}
+	assert_int_equal(td_rewrite_add(rewrite, &flow, 1), -ENFILE);
+	assert_int_equal(td_rewrite_start(rewrite), 0);
+	for (uint16_t i = 0; i < TUNNELS; i++) {
+		struct td_flow *f = i % 2 ? &flow : &flow6;
+
+		f->peer.port = (uint16_t)(10000 + i);
+		assert_int_equal(td_rewrite_add(rewrite, f, (uint16_t)(20000 + i)), -EEXIST);
+	}
+	td_rewrite_close(rewrite);
+	close(setup.socket);
+}
+
 static void not_permitted(void **state)
 {
 	struct td_rewrite *rewrite = NULL;
+	const int fd = open_socket();
 	char why[256];
 	int err;
 
 	(void)state;
 	assert_int_equal(seteuid(65534), 0);
-	err = td_rewrite_open(&rewrite, INSTANCE, 4, why, sizeof(why));
+	err = try_rewrite(&rewrite, fd, INSTANCE, why, sizeof(why));
 	assert_int_equal(seteuid(0), 0);
 	assert_int_equal(err, -EPERM);
 	assert_non_null(strstr(why, "CAP_NET_ADMIN"));
 	td_rewrite_close(NULL);
+	close(fd);
+	assert_int_equal(try_rewrite(&rewrite, -EPROTONOSUPPORT, INSTANCE, why, sizeof(why)),
+			 -EPROTONOSUPPORT);
+	assert_non_null(strstr(why, "modprobe nf_tables"));
 }
 
 static void leaves_no_descriptors(void **state)
@@ -397,12 +565,21 @@ static void leaves_no_descriptors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		in_new_hosts(known_and_unknown_peers), in_new_hosts(refused_as_a_whole),
-		in_new_hosts(without_checksum),        in_new_hosts(filters_see_the_public_port),
-		in_new_hosts(nobody_else_removes_it),  in_new_hosts(ports_of_others_are_left_alone),
-		in_new_hosts(instances_side_by_side),  in_new_hosts(left_over_is_replaced),
-		in_new_hosts(gone_with_its_process),   in_new_hosts(not_permitted),
+		in_new_hosts(known_and_unknown_peers),
+		in_new_hosts(refused_as_a_whole),
+		in_new_hosts(without_checksum),
+		in_new_hosts(filters_see_the_public_port),
+		in_new_hosts(nobody_else_removes_it),
+		in_new_hosts(ports_of_others_are_left_alone),
+		in_new_hosts(instances_side_by_side),
+		in_new_hosts(left_over_is_replaced),
+		in_new_hosts(gone_with_its_process),
+		in_new_hosts(not_permitted),
 		in_new_hosts(leaves_no_descriptors),
+		in_new_hosts(taken_over),
+		in_new_hosts(thousands_taken_over),
+		in_new_hosts(predecessor_without_successor),
+		in_new_hosts(answers_of_the_predecessor),
 	};
 
 	if (geteuid() != 0) {

@@ -26,7 +26,7 @@
 #include "datapath/rewrite_nft.h"
 #include "sys/netlink.h"
 
-static struct td_nft_batch batch = { .first = 50 };
+static struct td_nft_batch batch;
 
 /* --- libnftnl without memory --- */
 
@@ -85,7 +85,7 @@ struct nftnl_expr *nftnl_expr_alloc(const char *name)
 
 static struct {
 	int owner_error; /* to a table that is to have an owner */
-	unsigned batches, owned;
+	unsigned batches, owned, applied;
 	uint32_t last, refused; /* numbers; 0: none */
 } kernel;
 
@@ -117,6 +117,7 @@ ssize_t __wrap_write(int fd, const void *request, size_t size)
 	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
 		if (nlh->nlmsg_flags & NLM_F_ACK)
 			kernel.last = nlh->nlmsg_seq;
+		kernel.applied += nlh->nlmsg_type == NFNL_MSG_BATCH_END;
 		if (nlh->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE) ||
 		    !(table_flags(nlh) & 0x2))
 			continue;
@@ -127,14 +128,24 @@ ssize_t __wrap_write(int fd, const void *request, size_t size)
 	return (ssize_t)size;
 }
 
+/* Nothing there of earlier owners of the socket. */
+static bool nothing_to_say(int flags)
+{
+	errno = EAGAIN;
+	return flags & MSG_DONTWAIT;
+}
+
 ssize_t __wrap_recv(int fd, void *to, size_t capacity, int flags)
 {
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(to);
-	struct nlmsgerr *body = mnl_nlmsg_put_extra_header(nlh, sizeof(*body));
+	struct nlmsghdr *nlh;
+	struct nlmsgerr *body;
 
 	(void)fd;
-	(void)flags;
+	if (nothing_to_say(flags))
+		return -1;
 	assert_true(capacity >= 256);
+	nlh = mnl_nlmsg_put_header(to);
+	body = mnl_nlmsg_put_extra_header(nlh, sizeof(*body));
 	nlh->nlmsg_type = NLMSG_ERROR;
 	nlh->nlmsg_seq = kernel.refused ? kernel.refused : kernel.last;
 	body->error = kernel.refused ? kernel.owner_error : 0;
@@ -145,6 +156,7 @@ ssize_t __wrap_recv(int fd, void *to, size_t capacity, int flags)
 static void owner_is_not_known(void **state)
 {
 	static const int errors[] = { -EOPNOTSUPP, -EINVAL };
+	const struct td_rewrite_setup setup = { td_rewrite_socket(), 1, 4 };
 	struct td_rewrite *rewrite = NULL;
 	char why[256];
 
@@ -152,21 +164,26 @@ static void owner_is_not_known(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		memset(&kernel, 0, sizeof(kernel));
 		kernel.owner_error = errors[i];
-		assert_int_equal(td_rewrite_open(&rewrite, 1, 4, why, sizeof(why)), 0);
+		assert_int_equal(td_rewrite_open(&rewrite, &setup, why, sizeof(why)), 0);
 		assert_int_equal(kernel.batches, 2);
+		assert_int_equal(kernel.applied, 0);
+		assert_int_equal(td_rewrite_start(rewrite), 0);
+		assert_int_equal(kernel.batches, 3);
+		assert_int_equal(kernel.applied, 1);
 		assert_int_equal(kernel.owned, 1);
 		td_rewrite_close(rewrite);
-		assert_int_equal(kernel.batches, 3);
+		assert_int_equal(kernel.batches, 4);
+		assert_int_equal(kernel.applied, 2);
 	}
 	memset(&kernel, 0, sizeof(kernel));
 	kernel.owner_error = -EPERM;
-	assert_int_equal(td_rewrite_open(&rewrite, 1, 4, why, sizeof(why)), -EPERM);
+	assert_int_equal(td_rewrite_open(&rewrite, &setup, why, sizeof(why)), -EPERM);
 	assert_int_equal(kernel.batches, 1);
 }
 
 /* --- batches --- */
 
-static const struct nlmsghdr *messages[32];
+static const struct nlmsghdr *messages[64];
 static unsigned message_count;
 
 /* Between begin and end of the batch. All belong to the family inet, only the last one is answered. */
@@ -210,9 +227,12 @@ static void table(void **state)
 		NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE,  NFT_MSG_NEWRULE,  NFT_MSG_NEWRULE,
 		NFT_MSG_NEWRULE,  NFT_MSG_NEWRULE,
 	};
+	const struct td_nft_table largest = { "tunneldigger_4294967295", 70000, true, NULL, 0 };
+	const struct td_nft_table small = { "t", 1, false, NULL, 0 };
+	size_t whole;
 
 	(void)state;
-	assert_int_equal(td_nft_build_table(&batch, "tunneldigger_4294967295", 70000, true), 0);
+	assert_int_equal(td_nft_build_table(&batch, &largest, true), 0);
 	take_apart();
 	assert_int_equal(message_count, sizeof(kinds) / sizeof(kinds[0]));
 	for (unsigned i = 0; i < message_count; i++)
@@ -220,7 +240,11 @@ static void table(void **state)
 	/* One that has no owner yet could not be given one. */
 	assert_int_equal(table_flags(messages[0]), 0);
 	assert_int_equal(table_flags(messages[2]), 2);
-	assert_int_equal(td_nft_build_table(&batch, "t", 1, false), 0);
+	/* One that is only looked at has no end. */
+	whole = batch.size;
+	assert_int_equal(td_nft_build_table(&batch, &largest, false), 0);
+	assert_int_equal(batch.size, whole - NLMSG_LENGTH(sizeof(struct nfgenmsg)));
+	assert_int_equal(td_nft_build_table(&batch, &small, true), 0);
 	take_apart();
 	assert_int_equal(table_flags(messages[2]), 0);
 
@@ -296,16 +320,41 @@ static void entries(void **state)
 	assert_has(1, OUT4);
 }
 
+/* The longest names and addresses there are, behind the table. */
+static void table_with_entries(void **state)
+{
+	struct td_nft_entry entries[20] = { 0 };
+	const struct td_nft_table table = { "tunneldigger_4294967295", 20, true, entries, 20 };
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++)
+		entries[i] =
+			(struct td_nft_entry){ flow_of(i % 2 ? TD_FAMILY_IPV6 : TD_FAMILY_IPV4),
+					       30001 };
+	td_nft_batch_fini(&batch);
+	assert_int_equal(td_nft_batch_init(&batch, 20), 0);
+	batch.first = 50;
+	assert_int_equal(td_nft_build_table(&batch, &table, true), 0);
+	take_apart();
+	assert_int_equal(message_count, 14 + 40);
+	assert_has(14, IN4);
+	assert_has(15, OUT4);
+	assert_has(52, IN6);
+	assert_has(53, OUT6);
+	assert_has(53, PORT("\x22\xee"));
+}
+
 /* Whichever allocation fails. */
 static void without_memory(void **state)
 {
+	const struct td_nft_table table = { "t", 1, true, NULL, 0 };
 	const struct td_flow flow = flow_of(TD_FAMILY_IPV4);
 	int err = -ENOMEM, allowed;
 
 	(void)state;
 	for (allowed = 0; err == -ENOMEM; allowed++) {
 		allocations_left = allowed;
-		err = td_nft_build_table(&batch, "t", 1, true);
+		err = td_nft_build_table(&batch, &table, true);
 	}
 	assert_int_equal(err, 0);
 	assert_in_range(allowed, 50, 100);
@@ -327,9 +376,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(table),
 		cmocka_unit_test(entries),
+		cmocka_unit_test(table_with_entries),
 		cmocka_unit_test(without_memory),
 		cmocka_unit_test(owner_is_not_known),
 	};
 
+	if (td_nft_batch_init(&batch, 0) != 0)
+		return 1;
+	batch.first = 50;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
