@@ -262,4 +262,4 @@ def test_hostile_broker_of_the_tunnel(world, kind):
 
     wait_until(ended, 120, "the end of the flood")
     assert client.running() and address
-    bounded(client, 0, 60, "beginning and changes")
+    bounded(client, 0, 30, "beginning and changes")
