@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Floods by real processes: what they cost is the time that they take, and nothing that stays.
 
-flood.c sends them, each datagram comes from its seed, and the broker gets all of them. TD_FLOOD: how
-many are a lot (a million; in an emulated machine fewer).
+flood.c sends them, each datagram comes from its seed, and the broker gets all of them. TD_FLOOD:
+how many are a lot (a million; in an emulated machine fewer).
 """
 
 import json
@@ -45,7 +45,7 @@ def lost_datagrams(ns):
 
 
 def spared(program, count):
-    """The result of a flood that has ended: all was sent, and no reply was larger than its request."""
+    """The result of a flood that has ended: all was sent, no reply was larger than its request."""
     assert program.wait_end(120) == 0, program.log()
     result = json.loads(program.log_lines()[-1])
     assert result["sent"] == count and result["unsent"] == 0, result
