@@ -63,9 +63,14 @@ static void end(struct parent *p, int status)
 
 static void watch_ipc(struct parent *p)
 {
-	if (p->ipc.fd >= 0 &&
-	    td_loop_change(&p->loop, &p->ipc, EPOLLIN | (p->runs.untold ? EPOLLOUT : 0)) != 0)
-		end(p, EXIT_FAILURE);
+	int err = 0;
+
+	if (p->ipc.fd >= 0)
+		err = td_loop_change(&p->loop, &p->ipc, EPOLLIN | (p->runs.untold ? EPOLLOUT : 0));
+	if (err == 0)
+		return;
+	td_log(TD_LOG_ERROR, "cannot watch the worker: %s", strerror(-err));
+	end(p, EXIT_FAILURE);
 }
 
 static bool tell(struct parent *p, struct td_hook_run *run)
@@ -303,7 +308,7 @@ static void on_worker_ended(struct td_child *child, int status)
 	close_ipc(p);
 	td_hook_runs_worker_died(&p->runs);
 	if (p->stopping || !p->ready) {
-		if (!well && p->ready)
+		if (!well && (p->ready || WIFSIGNALED(status))) /* else it said why itself */
 			log_end(status);
 		end(p, well ? EXIT_SUCCESS : EXIT_FAILURE);
 		return;
@@ -441,6 +446,8 @@ static struct td_time prepare(void *ctx, struct td_time now)
 		err = start_worker(p);
 		if (err != 0) {
 			td_log(TD_LOG_ERROR, "cannot start the worker: %s", strerror(-err));
+			if (!p->ready)
+				end(p, EXIT_FAILURE); /* there is nothing to lose */
 			p->restart_at = td_time_add(now, RESTART_PAUSE_MAX);
 		}
 	}
@@ -517,8 +524,10 @@ int td_parent_run(const struct td_broker_options *options)
 	int status = EXIT_FAILURE;
 	int err;
 
-	if (!p)
+	if (!p) {
+		td_log(TD_LOG_ERROR, "cannot start: %s", strerror(ENOMEM));
 		return EXIT_FAILURE;
+	}
 	p->options = options;
 	p->ipc.fd = p->tun.fd = p->rewrite_fd = -1;
 	p->kill_at = TD_NEVER;

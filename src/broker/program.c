@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "broker/program.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "base/assert.h"
@@ -73,7 +75,10 @@ static int run(const char *path, bool check)
 	}
 	if (check) {
 		td_config_print(&options, stdout);
-		return fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+		if (fflush(stdout) == 0 && !ferror(stdout))
+			return EXIT_SUCCESS;
+		td_log(TD_LOG_ERROR, "the configuration cannot be printed: %s", strerror(errno));
+		return EXIT_FAILURE;
 	}
 	td_log_open(NULL, true, options.verbosity);
 	if (!td_caps_have(CAP_NET_ADMIN)) {

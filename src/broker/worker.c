@@ -142,8 +142,12 @@ static void log_rate(const struct td_session_info *session, uint32_t rate_kbps, 
 
 static void watch_ipc(struct worker *w)
 {
-	if (td_loop_change(&w->loop, &w->ipc, EPOLLIN | (w->message_waits ? EPOLLOUT : 0)) != 0)
-		w->broken = true;
+	int err = td_loop_change(&w->loop, &w->ipc, EPOLLIN | (w->message_waits ? EPOLLOUT : 0));
+
+	if (err == 0)
+		return;
+	td_log(TD_LOG_ERROR, "cannot watch the parent process: %s", strerror(-err));
+	w->broken = true;
 }
 
 static void flush_message(struct worker *w)
@@ -593,8 +597,11 @@ static int open_all(struct worker *w)
 	err = open_path(w);
 	if (err == 0)
 		err = open_engine(w);
-	if (err == 0)
-		err = td_loop_add(&w->loop, &w->ipc, EPOLLIN);
+	if (err != 0)
+		return err;
+	err = td_loop_add(&w->loop, &w->ipc, EPOLLIN);
+	if (err != 0)
+		td_log(TD_LOG_ERROR, "cannot watch the parent process: %s", strerror(-err));
 	return err;
 }
 
@@ -668,8 +675,10 @@ int td_worker_run(const struct td_worker_setup *setup)
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	prctl(PR_SET_NAME, "td-worker");
-	if (!w)
+	if (!w) {
+		td_log(TD_LOG_ERROR, "the worker has no memory to start");
 		return EXIT_FAILURE;
+	}
 	w->setup = setup;
 	w->options = setup->options;
 	w->ipc = (struct td_watch){ .fd = setup->ipc_fd, .ready = on_ipc };

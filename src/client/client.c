@@ -398,6 +398,6 @@ int td_client_run(const struct td_options *options, const struct td_datapath_ops
 	if (err == 0)
 		err = td_loop_run(&app.loop);
 	if (err < 0)
-		td_log(TD_LOG_ERROR, "%s", strerror(-err));
+		td_log(TD_LOG_ERROR, "cannot go on: %s", strerror(-err));
 	return err;
 }

@@ -80,6 +80,8 @@ static void send_keepalive(struct td_client *c, struct td_time now)
 	if (c->local.mtu_failed)
 		c->session.mtu = 0; /* as if it had never been asked for */
 	c->local.mtu_failed = false;
+	if (c->local.mtu_changes > 0)
+		c->local.mtu_changes--;
 	c->again = from_now(c, now, KEEPALIVE_US - KEEPALIVE_JITTER_US, 2 * KEEPALIVE_JITTER_US);
 }
 

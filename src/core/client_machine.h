@@ -39,6 +39,7 @@ struct td_local {
 	enum td_local_state state;
 	uint32_t sequence;     /* of CREATE or DESTROY */
 	uint32_t mtu_sequence; /* of SET_MTU; 0: none under way */
+	uint8_t mtu_changes;   /* of late: each keepalive takes one off */
 	bool mtu_failed;       /* it is tried again with the next keepalive */
 	bool given_up;
 	bool hook_up_due, hook_down_due;

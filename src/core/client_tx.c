@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define MTU_CHANGES 8 /* at once; after that as many as there are keepalives */
+
 static bool put_question(struct td_client *c, uint32_t *slot, struct td_msg *msg)
 {
 	for (; c->ask_cursor < c->candidates.slot_count; c->ask_cursor++) {
@@ -156,12 +158,15 @@ static uint32_t next_sequence(struct td_client *c)
 	return c->sequence;
 }
 
+/* Each change costs a netlink request and a line in the log, and the broker a single datagram. */
 static bool set_mtu(struct td_client *c, struct td_client_action *action)
 {
 	const uint16_t mtu = td_pmtu_inner_mtu(&c->pmtu);
 
-	if (c->local.mtu_sequence != 0 || c->session.mtu == mtu)
+	if (c->local.mtu_sequence != 0 || c->session.mtu == mtu ||
+	    c->local.mtu_changes == MTU_CHANGES)
 		return false;
+	c->local.mtu_changes++;
 	c->session.mtu = mtu;
 	action->kind = TD_CLIENT_SET_MTU;
 	action->sequence = c->local.mtu_sequence = next_sequence(c);

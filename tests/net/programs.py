@@ -25,6 +25,15 @@ def sanitizer_options():
     }
 
 
+def preloaded(*modules):
+    """Environment of a program that is started with those of meson.build in front of the C library,
+    which a sanitizer would rather be itself."""
+    options = {key: f"{value}:verify_asan_link_order=0" for key, value in sanitizer_options().items()
+               if key.startswith("ASAN")}
+    paths = [os.path.join(BUILD, f"tests/net/{module}.so") for module in modules]
+    return {**options, "LD_PRELOAD": ":".join(paths)}
+
+
 def assert_datapath(ns, ifname, wanted=DATAPATH):
     """Is this tunnel interface of the kind that the data path makes?"""
     if wanted == "tap":

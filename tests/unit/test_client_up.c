@@ -97,6 +97,25 @@ static void test_mtu_is_measured_set_and_told(void **state)
 	world_finish(w);
 }
 
+/* A broker that tells another MTU all the time: each costs more than the datagram that tells it. */
+static void test_mtu_changes_only_so_often(void **state)
+{
+	struct world *w = world_new(1, TD_SELECT_FIRST, 40);
+
+	(void)state;
+	world_up(w);
+	world_run(w, TD_SECONDS(2));
+	w->set_mtus = 0;
+	for (uint16_t i = 0; i < 3000; i++) {
+		world_tell(w, 0, &(struct td_msg){ .type = TD_MSG_PMTU_NTFY, .mtu = 1300 + i % 2 });
+		world_run(w, TD_MS(20));
+	}
+	assert_in_range(w->set_mtus, 8, 8 + 60 / 4);
+	world_run(w, TD_SECONDS(60));
+	assert_int_equal(w->mtu, 1301); /* the last one, late */
+	world_finish(w);
+}
+
 static void test_one_mtu_change_at_a_time_and_failures_are_survived(void **state)
 {
 	struct world *w = world_new(1, TD_SELECT_FIRST, 38);
@@ -224,6 +243,7 @@ int main(void)
 		cmocka_unit_test(test_keepalive_counts),
 		cmocka_unit_test(test_limit_is_asked_for_until_acknowledged),
 		cmocka_unit_test(test_mtu_is_measured_set_and_told),
+		cmocka_unit_test(test_mtu_changes_only_so_often),
 		cmocka_unit_test(test_one_mtu_change_at_a_time_and_failures_are_survived),
 		cmocka_unit_test(test_probes_of_any_size_are_acknowledged),
 		cmocka_unit_test(test_flood_of_probes_is_bounded),

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Hooks that do what they should not: print without end, leave children behind, stay when they are
+told to end. Their tunnels do not suffer, and the programs end in order."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from fake_client import FakeClient
+from netlab import SLOW, holds, traffic, wait_until
+from programs import sanitizer_options
+from test_hooks import alive
+
+pytestmark = pytest.mark.any_kernel
+
+UP = "subprocess.run(['ip', 'link', 'set', sys.argv[3], 'up'])\n"
+MEGABYTES = 100 if SLOW == 1 else 5
+# Both outputs, lines and none, and what no terminal should get.
+CHATTER = f"""
+for number in range({MEGABYTES}):
+    os.write(1 + number % 2, (b'x' * 99 + b'\\n') * 5000 + b'\\0\\x1b[2J' * 125000)
+"""
+LINES_OF_A_HOOK = 101
+FRUGAL = {"ASAN_OPTIONS": f"{sanitizer_options()['ASAN_OPTIONS']}:quarantine_size_mb=1"}
+
+
+def test_output_without_end(world):
+    """A hundred megabytes: a hundred lines of them reach the log."""
+    there, here = world.pair()
+    hooks = world.hooks()
+    script = hooks.script("session.up", UP + CHATTER)
+    broker = world.broker(there, hooks={"session.up": script, "timeout": "600"}, env=FRUGAL)
+    memory = broker.private_kb()
+    world.client(here).wait_up()
+    hooks.wait("session.up")
+    (name,) = broker.wait_tunnels(1)
+    traffic(there, name, here, "tunnel")
+    hooks.wait("session.up", timeout=60, event="end")
+    wait_until(lambda: "dropped" in broker.log(), 10, "the log says so")
+    traffic(there, name, here, "tunnel")
+    assert len(broker.log_lines()) < LINES_OF_A_HOOK + 10
+    assert "\x1b" not in broker.log()
+    assert broker.private_kb() - memory < 1000
+
+
+DAEMON = """
+if os.fork() == 0:
+    os.setsid()
+    note(event="daemon", pid=os.getpid())
+    {then}
+    os._exit(0)
+"""
+
+
+def left_behind(world, then):
+    """A tunnel whose hook has ended and left a child with the hook's output; the child's pid."""
+    there, here = world.pair()
+    hooks = world.hooks()
+    script = hooks.script("session.up", UP + DAEMON.format(then=then))
+    broker = world.broker(there, hooks={"session.up": script, "timeout": "5"})
+    world.client(here).wait_up()
+    (record,) = hooks.wait("session.up", event="daemon")
+    hooks.wait("session.up", event="end")
+    (name,) = broker.wait_tunnels(1)
+    traffic(there, name, here, "tunnel")
+    return there, here, broker, name, record["pid"]
+
+
+def test_child_that_outlives_its_hook(world):
+    """As a daemon that a hook starts. It is not ended, and nobody waits for it."""
+    _, _, broker, _, child = left_behind(world, "time.sleep(600)")
+    holds(lambda: alive(child), 7, "it lives on, beyond the limit of the hook")
+    assert broker.stop() == 0
+    assert alive(child)
+    os.kill(child, signal.SIGKILL)
+
+
+def test_child_that_prints_without_end(world):
+    then = "while True: os.write(1, b'y\\n' * 30000)"
+    there, here, broker, name, child = left_behind(world, then)
+    wait_until(lambda: "dropped" in broker.log(), 20, "no more of it")
+    lines = len(broker.log_lines())
+    time.sleep(2)
+    traffic(there, name, here, "tunnel")
+    assert len(broker.log_lines()) == lines
+    second = world.closing(FakeClient(here, uuid="second", tunnel=2)).connect()
+    broker.wait_tunnels(2)
+    assert second.ended_by is None
+    assert broker.stop() == 0
+    wait_until(lambda: not alive(child), 10, "its output is closed")
+
+
+def test_hooks_that_ignore_sigterm(world):
+    """They and their children are ended two seconds later, at each of the tunnel's events."""
+    there, here = world.pair()
+    hooks = world.hooks()
+    body = """
+import signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen(['sleep', '600'])
+note(event="forked", child=child.pid)
+while True:
+    time.sleep(1)
+"""
+    names = ("session.up", "session.pre-down", "session.down")
+    scripts = {name: hooks.script(name, UP + body) for name in names}
+    broker = world.broker(there, hooks={**scripts, "timeout": "1"})
+    client = world.client(here).wait_up()
+    (record,) = hooks.wait("session.up", event="forked")
+    (name,) = broker.wait_tunnels(1)
+    wait_until(lambda: not alive(record["pid"]) and not alive(record["child"]), 20, "both end")
+    traffic(there, name, here, "tunnel")
+    assert client.stop() == 0
+    (down,) = hooks.wait("session.down", timeout=30)
+    broker.wait_tunnels(0, 20)
+    wait_until(lambda: not alive(down["pid"]), 20, "the last one ends")
+    assert broker.stop() == 0
+    wait_until(lambda: not there.pids(), 10, "no process is left")
+
+
+def test_client_with_hooks_that_ignore_sigterm(world):
+    """The client does not wait for its hooks, and does not end them either."""
+    there, here = world.pair()
+    hooks = world.hooks()
+    broker = world.broker(there)
+    body = """
+import signal
+subprocess.run(['ip', 'link', 'set', sys.argv[2], 'up'])
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(1, b'x' * 10000000)
+note(event="printed")
+time.sleep(600)
+"""
+    client = world.client(here, "-s", hooks.script("client", body)).wait_up()
+    (record,) = hooks.wait("client", event="printed", timeout=30)
+    (name,) = broker.wait_tunnels(1)
+    traffic(there, name, here, "tunnel")
+    assert client.stop() == 0
+    broker.wait_tunnels(0)
+    assert alive(record["pid"])
+    os.kill(record["pid"], signal.SIGKILL)
