@@ -336,9 +336,10 @@ static void forget_all(struct end *end)
 	td_udp_close(&end->udp);
 }
 
-static bool is_gone(void *ifname)
+static bool is_gone(void *ctx)
 {
-	return if_nametoindex(ifname) == 0;
+	(void)ctx;
+	return if_nametoindex("tdb0") == 0;
 }
 
 /* The host may do anything from within a callback; the rest of the batch is then nobody's. */
@@ -351,8 +352,8 @@ static void closed_from_within(void **state)
 	peer.end.on_control = forget_all;
 	for (unsigned i = 0; i < 40; i++)
 		assert_int_equal(send(peer.fd, "\x80", 1, 0), 1);
-	loop_until(&peer.bench, is_gone, "tdb0", TD_SECONDS(5));
-	assert_true(is_gone("tdb0"));
+	loop_until(&peer.bench, is_gone, NULL, TD_SECONDS(5));
+	assert_true(is_gone(NULL));
 	assert_int_equal(peer.end.controls, 1);
 	assert_int_equal(peer.end.err, 0);
 	peer_close(&peer);
