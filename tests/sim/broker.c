@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
  * A broker: the core's engine or the model of the deployed one, and the program around it: a data
- * path that hesitates and fails, hooks that take their time, a worker that is replaced.
+ * path and hooks (broker_path.c), a worker that is replaced.
  *
  * Each action goes through the oracle of tests/unit, and the engine's memory is looked through
- * after every event. The data path here is the judge of what CREATE made and DESTROY removed.
+ * after every event.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,201 +14,6 @@
 struct td_time sim_broker_now(const struct sim_broker *b)
 {
 	return (struct td_time){ b->sim->now.us + b->clock_us };
-}
-
-/* --- data path --- */
-
-static void make(struct sim_broker *b, uint32_t index, const struct td_session_info *session)
-{
-	struct sim_iface *iface = &b->ifaces[index];
-
-	for (uint32_t i = 0; i < b->config.max_tunnels; i++) {
-		const struct td_session_info *other = &b->ifaces[i].session;
-
-		if (!b->ifaces[i].present)
-			continue;
-		sim_check(b->sim, other->tunnel_id != session->tunnel_id);
-		sim_check(b->sim, strcmp(other->ifname, session->ifname) != 0);
-		sim_check(b->sim, !td_flow_equal(&other->flow, &session->flow));
-	}
-	*iface = (struct sim_iface){ .present = true, .session = *session, .mtu = session->mtu };
-}
-
-/* What DESTROY finds: the interface, or nothing if there is a reason for that. */
-static int unmake(struct sim_broker *b, uint32_t index, int err)
-{
-	struct sim_iface *iface = &b->ifaces[index];
-
-	if (!iface->present) {
-		sim_check(b->sim, iface->gone);
-		return -ENODEV;
-	}
-	if (err == 0 || iface->failures == 2) {
-		iface->present = false;
-		return 0;
-	}
-	iface->failures++;
-	return err;
-}
-
-static int perform(struct sim_broker *b, const struct sim_event *e,
-		   const struct td_session_info *session)
-{
-	switch ((enum td_action_kind)e->kind) {
-	case TD_ACTION_CREATE:
-		if (e->err == 0)
-			make(b, e->handle.index, session);
-		return e->err;
-	case TD_ACTION_DESTROY:
-		return unmake(b, e->handle.index, e->err);
-	case TD_ACTION_SET_MTU:
-		if (e->err == 0)
-			b->ifaces[e->handle.index].mtu = session->mtu;
-		return e->err;
-	case TD_ACTION_SET_RATE:
-	case TD_ACTION_HOOK:
-	case TD_ACTION_UP:
-	case TD_ACTION_DOWN:
-	case TD_ACTION_CHANGED:
-	case TD_ACTION_FREED:
-	case TD_ACTION_COUNT:
-		break;
-	}
-	return e->err;
-}
-
-static void report(struct sim_broker *b, const struct sim_event *e, int err)
-{
-	const struct deed deed = {
-		.action = { .kind = (enum td_action_kind)e->kind,
-			    .handle = e->handle,
-			    .sequence = e->sequence },
-		.err = err,
-	};
-
-	sim_log(b->sim, "broker %u: action %d of %u ends with %d", b->number, e->kind,
-		e->handle.index, err);
-	b->oracle.now = sim_broker_now(b);
-	oracle_answer(&b->oracle, &deed);
-	td_engine_result(b->engine, e->handle, e->sequence, err, sim_broker_now(b));
-	sim_broker_settle(b);
-}
-
-/* slot: the worker that asked. Hooks belong to the parent, and outlive it. */
-static void done(struct sim *s, const struct sim_event *e)
-{
-	struct sim_broker *b = &s->brokers[e->node];
-	struct td_session_info session;
-
-	if (!b->running || b->life != e->life ||
-	    (e->kind != TD_ACTION_HOOK && b->worker != e->slot))
-		return;
-	memcpy(&session, e->bytes, sizeof(session));
-	report(b, e, perform(b, e, &session));
-}
-
-/* The same result once more: nothing is done any more. */
-static void done_again(struct sim *s, const struct sim_event *e)
-{
-	struct sim_broker *b = &s->brokers[e->node];
-
-	if (b->running && b->life == e->life && b->worker == e->slot)
-		report(b, e, e->err);
-}
-
-static struct sim_event *answer(struct sim_broker *b, const struct td_action *a, int64_t delay_us,
-				int err, void (*run)(struct sim *, const struct sim_event *))
-{
-	struct sim_event *e = sim_at(b->sim, delay_us, run, sizeof(*a->session));
-
-	e->node = b->number;
-	e->life = b->life;
-	e->slot = b->worker;
-	e->handle = a->handle;
-	e->sequence = a->sequence;
-	e->kind = (int)a->kind;
-	e->err = err;
-	memcpy(e->bytes, a->session, sizeof(*a->session));
-	return e;
-}
-
-static int64_t delay(struct sim *s, bool hook)
-{
-	if (!s->trouble || sim_chance(s, 850))
-		return sim_between(s, 0, hook ? TD_MS(200) : TD_MS(20));
-	if (hook)
-		return sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 200 : 15));
-	return sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 40 : 4));
-}
-
-static int error(struct sim *s)
-{
-	static const int errors[] = { -EIO, -EEXIST, -ENODEV, -EPERM, -ETIMEDOUT };
-
-	return s->trouble && sim_chance(s, 60) ? errors[sim_below(s, 5)] : 0;
-}
-
-/* --- actions --- */
-
-static void keep_record(struct sim_broker *b, const struct td_action *a)
-{
-	b->record_sizes[a->handle.index] = (uint16_t)td_engine_export(
-		b->engine, a->handle, b->records[a->handle.index], sim_broker_now(b));
-}
-
-static void tell_counts(const struct sim_broker *b)
-{
-	for (uint32_t i = 0; i < b->config.max_tunnels; i++)
-		if (b->ifaces[i].present && !(b->sim->trouble && sim_chance(b->sim, 100)))
-			td_engine_counted(b->engine, b->oracle.watches[i].handle, b->ifaces[i].sent,
-					  b->ifaces[i].received, sim_broker_now(b));
-}
-
-static void act(struct sim_broker *b, const struct td_action *a)
-{
-	struct sim *s = b->sim;
-	int err = error(s);
-
-	if (a->kind == TD_ACTION_COUNT) {
-		tell_counts(b);
-		return;
-	}
-	sim_log(s, "broker %u: action %d hook %d of %u, sequence %u, MTU %u", b->number, a->kind,
-		a->hook, a->handle.index, a->sequence, a->session->mtu);
-	oracle_action(&b->oracle, a);
-	switch (a->kind) {
-	case TD_ACTION_HOOK:
-		if (a->hook == TD_HOOK_RATE_LIMITED)
-			return;
-		answer(b, a, delay(s, true), err, done);
-		break;
-	case TD_ACTION_DESTROY:
-		if (err == -ENODEV)
-			err = -EBUSY; /* that would be a lie */
-		answer(b, a, delay(s, false), err, done);
-		break;
-	case TD_ACTION_CREATE:
-	case TD_ACTION_SET_MTU:
-	case TD_ACTION_SET_RATE:
-		answer(b, a, delay(s, false), err, done);
-		if (s->trouble && sim_chance(s, 30))
-			answer(b, a, sim_between(s, TD_SECONDS(40), TD_SECONDS(200)), 0,
-			       done_again);
-		break;
-	case TD_ACTION_CHANGED:
-		keep_record(b, a);
-		break;
-	case TD_ACTION_FREED:
-		b->record_sizes[a->handle.index] = 0;
-		sim_check(s, !b->ifaces[a->handle.index].present);
-		break;
-	case TD_ACTION_UP:
-		sim_check(s, b->ifaces[a->handle.index].present || b->ifaces[a->handle.index].gone);
-		break;
-	case TD_ACTION_DOWN:
-	case TD_ACTION_COUNT:
-		break;
-	}
 }
 
 static bool send_all(struct sim_broker *b)
@@ -236,7 +40,7 @@ static void drain(struct sim_broker *b)
 	while (more) {
 		more = send_all(b);
 		while (td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
-			act(b, &a);
+			sim_broker_act(b, &a);
 			more = true;
 		}
 	}

@@ -4,8 +4,10 @@
  *
  *	sim.c       the world: clock, queue of events, log
  *	net.c       addresses, NAT, links that lose, delay, repeat, reorder, corrupt, swallow
- *	client.c    a client: the core's machine, its sockets, lookups, data path and hooks
- *	broker.c    a broker: the core's engine, its data path and hooks, worker and crash
+ *	client.c    a client: the core's machine, or a model; its life
+ *	client_path.c  … its sockets, lookups, data path and hooks
+ *	broker.c    a broker: the core's engine, or a model; worker, crash, records
+ *	broker_path.c  … its data path and hooks
  *	old_client.c, old_broker.c   models of deployed peers, written from docs/PROTOCOL.md and the
  *	            transcripts; they share no line with the core
  *	plan.c      what a seed means: who takes part, and when what happens
@@ -212,6 +214,12 @@ void sim_client_rx(struct sim_client *c, uint32_t slot, const uint8_t *bytes, si
 void sim_client_settle(struct sim_client *c);
 struct sim_view sim_client_view(const struct sim_client *c);
 void sim_view_session(struct sim_view *view, const struct td_session_info *info);
+
+/* --- client_path.c --- */
+void sim_client_act(struct sim_client *c, const struct td_client_action *a);
+
+/* --- broker_path.c --- */
+void sim_broker_act(struct sim_broker *b, const struct td_action *a);
 
 /* --- broker.c --- */
 struct td_time sim_broker_now(const struct sim_broker *b);
