@@ -9,11 +9,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim.h"
+#include "core/engine_impl.h"
+#include "old_wire.h"
+#include "plan.h"
 
 struct td_time sim_broker_now(const struct sim_broker *b)
 {
 	return (struct td_time){ b->sim->now.us + b->clock_us };
+}
+
+/* --- what it has to say and to do --- */
+
+/* Has it, or its worker, to die right here? Then nothing more of it is drained. (An mtu-changed hook
+ * whose record was lost may run once more: that one and its record go together here.) */
+static bool step(struct sim_broker *b, const struct td_action *a)
+{
+	if (a && a->kind == TD_ACTION_HOOK && a->hook == TD_HOOK_MTU_CHANGED)
+		return false;
+	return b->accident != SIM_NOTHING && b->steps > 0 && --b->steps == 0;
+}
+
+static bool dies(const struct sim_broker *b)
+{
+	return b->accident != SIM_NOTHING && b->steps == 0;
 }
 
 static bool send_all(struct sim_broker *b)
@@ -23,10 +41,11 @@ static bool send_all(struct sim_broker *b)
 	bool any = false;
 	size_t size;
 
-	while (!b->blocked && (size = td_engine_tx(b->engine, &to, bytes, TD_ENGINE_TX_MAX,
-						   sim_broker_now(b))) > 0) {
+	while (!b->blocked && !dies(b) &&
+	       (size = td_engine_tx(b->engine, &to, bytes, TD_ENGINE_TX_MAX, sim_broker_now(b))) >
+		       0) {
 		sim_send_down(b, &to.flow, bytes, size);
-		any = true;
+		any = !step(b, NULL);
 	}
 	return any;
 }
@@ -39,9 +58,9 @@ static void drain(struct sim_broker *b)
 	b->oracle.now = sim_broker_now(b);
 	while (more) {
 		more = send_all(b);
-		while (td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
+		while (!dies(b) && td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
 			sim_broker_act(b, &a);
-			more = true;
+			more = !step(b, &a);
 		}
 	}
 	if (b->checks++ % b->sim->check_every == 0)
@@ -63,7 +82,7 @@ static void wake(struct sim *s, const struct sim_event *e)
 	else
 		td_engine_tick(b->engine, now);
 	sim_broker_settle(b);
-	if (!b->old_model)
+	if (b->running && !b->old_model)
 		sim_check(s, td_engine_deadline(b->engine).us > now.us);
 }
 
@@ -85,6 +104,24 @@ static void sleep_until(struct sim_broker *b, struct td_time deadline)
 	e->life = b->life;
 }
 
+/* It was told to, between two of its actions: what it had not said yet it never says. */
+static void die(struct sim_broker *b)
+{
+	struct sim *s = b->sim;
+	const bool worker = b->accident == SIM_WORKER_CRASHES;
+
+	sim_log(s, "broker %u is interrupted", b->number);
+	b->accident = SIM_NOTHING;
+	if (worker) {
+		sim_saw(s, SAW_WORKER_CRASH_MID);
+		sim_broker_restart_worker(b, false);
+		return;
+	}
+	sim_saw(s, SAW_BROKER_CRASH_MID);
+	sim_broker_crash(b);
+	sim_at(s, sim_between(s, 0, TD_SECONDS(3)), plan_start_broker, 0)->node = b->number;
+}
+
 void sim_broker_settle(struct sim_broker *b)
 {
 	if (b->old_model) {
@@ -92,7 +129,10 @@ void sim_broker_settle(struct sim_broker *b)
 		return;
 	}
 	drain(b);
-	sleep_until(b, td_engine_deadline(b->engine));
+	if (dies(b))
+		die(b);
+	else
+		sleep_until(b, td_engine_deadline(b->engine));
 }
 
 void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
@@ -106,6 +146,8 @@ void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8
 	memcpy(copy, bytes, size);
 	sim_log(b->sim, "broker %u < port %u type %02x, %zu bytes", b->number, flow->peer.port,
 		bytes[4], size);
+	if (b->old_model && b->old.deaf_to_usage && bytes[4] == OLD_MSG_USAGE)
+		sim_saw(b->sim, SAW_DEAF);
 	if (b->old_model)
 		old_broker_rx(&b->old, flow, copy, size, sim_broker_now(b).us);
 	else
@@ -156,7 +198,10 @@ static void start_new(struct sim_broker *b)
 		b->records = calloc(max, sizeof(*b->records));
 		b->record_sizes = calloc(max, sizeof(*b->record_sizes));
 		b->oracle.watches = calloc(max, sizeof(*b->oracle.watches));
+		sim_check(b->sim, td_hook_runs_init(&b->runs, max) == 0);
 	}
+	for (uint32_t i = 0; i < max; i++)
+		td_hook_runs_forget(&b->runs, i);
 	memset(b->ifaces, 0, max * sizeof(*b->ifaces));
 	memset(b->record_sizes, 0, max * sizeof(*b->record_sizes));
 	memset(b->oracle.watches, 0, max * sizeof(*b->oracle.watches));
@@ -172,6 +217,7 @@ void sim_broker_start(struct sim_broker *b)
 	sim_log(b->sim, "broker %u starts%s", b->number, b->old_model ? ", the deployed one" : "");
 	b->running = true;
 	b->stopping = b->blocked = false;
+	b->accident = SIM_NOTHING;
 	b->life++;
 	b->wake_at = TD_NEVER;
 	if (b->old_model)
@@ -199,6 +245,7 @@ void sim_broker_stop(struct sim_broker *b, int64_t limit_us)
 	if (b->stopping)
 		return;
 	b->stopping = true;
+	b->accident = SIM_NOTHING;
 	b->oracle.stopping = true;
 	b->oracle.stop_at = td_time_add(sim_broker_now(b), limit_us);
 	if (b->old_model)
@@ -219,10 +266,12 @@ static void adopt(struct sim_broker *b, uint32_t index)
 {
 	struct watch *v = &b->oracle.watches[index];
 	struct sim_iface *iface = &b->ifaces[index];
+	enum session_state state;
 	struct td_handle handle;
 
 	v->path_sequence = 0;
 	v->destroys = 0;
+	iface->gone |= !iface->present;
 	v->destroying |= v->closing && td_time_reached(b->oracle.stop_at, sim_broker_now(b));
 	if (b->record_sizes[index] == 0) {
 		*v = (struct watch){ 0 };
@@ -232,6 +281,10 @@ static void adopt(struct sim_broker *b, uint32_t index)
 	sim_check(b->sim, td_engine_adopt(b->engine, b->records[index], b->record_sizes[index],
 					  &handle, sim_broker_now(b)) == 0);
 	sim_check(b->sim, handle.index == index && td_handle_equal(handle, v->handle));
+	/* What the old one did without having it recorded has not been done. */
+	state = b->engine->sessions[index].state;
+	v->closing &= state != SESSION_UP;
+	v->gone &= state == SESSION_DOWN || state == SESSION_FREE;
 	/* A DESTROY that was under way may have been done. */
 	if (v->destroying && iface->present && sim_chance(b->sim, 500)) {
 		iface->present = false;
@@ -261,7 +314,10 @@ void sim_broker_restart_worker(struct sim_broker *b, bool orderly)
 		adopt(b, i);
 	free(old_memory);
 	b->wake_at = TD_NEVER;
-	sim_broker_settle(b);
+	td_hook_runs_worker_died(&b->runs);
+	sim_broker_tell_hooks(b);
+	if (b->running) /* that may have been its last step */
+		sim_broker_settle(b);
 }
 
 void sim_broker_lose(struct sim_broker *b)
@@ -276,6 +332,7 @@ void sim_broker_lose(struct sim_broker *b)
 		sim_log(b->sim, "broker %u loses interface %u", b->number, i);
 		b->ifaces[i].present = false;
 		b->ifaces[i].gone = true;
+		sim_saw(b->sim, SAW_LOST_IFACE);
 		td_engine_lost(b->engine, b->oracle.watches[i].handle, sim_broker_now(b));
 		sim_broker_settle(b);
 		return;

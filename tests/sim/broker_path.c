@@ -8,6 +8,8 @@
 
 #include "sim.h"
 
+#define CREATE_LIMIT TD_SECONDS(15) /* so long the engine waits */
+
 /* --- data path --- */
 
 static void make(struct sim_broker *b, uint32_t index, const struct td_session_info *session)
@@ -86,15 +88,18 @@ static void report(struct sim_broker *b, const struct sim_event *e, int err)
 	sim_broker_settle(b);
 }
 
-/* slot: the worker that asked. Hooks belong to the parent, and outlive it. */
+/* slot: the worker that asked. */
 static void done(struct sim *s, const struct sim_event *e)
 {
 	struct sim_broker *b = &s->brokers[e->node];
 	struct td_session_info session;
 
-	if (!b->running || b->life != e->life ||
-	    (e->kind != TD_ACTION_HOOK && b->worker != e->slot))
+	if (!b->running || b->life != e->life || b->worker != e->slot)
 		return;
+	if (e->order < b->newest_asked)
+		sim_saw(s, SAW_OUT_OF_ORDER);
+	else
+		b->newest_asked = e->order;
 	memcpy(&session, e->bytes, sizeof(session));
 	report(b, e, perform(b, e, &session));
 }
@@ -104,8 +109,10 @@ static void done_again(struct sim *s, const struct sim_event *e)
 {
 	struct sim_broker *b = &s->brokers[e->node];
 
-	if (b->running && b->life == e->life && b->worker == e->slot)
-		report(b, e, e->err);
+	if (!b->running || b->life != e->life || b->worker != e->slot)
+		return;
+	sim_saw(s, td_engine_session(b->engine, e->handle) ? SAW_TWICE : SAW_TOO_LATE);
+	report(b, e, e->err);
 }
 
 static struct sim_event *answer(struct sim_broker *b, const struct td_action *a, int64_t delay_us,
@@ -122,6 +129,51 @@ static struct sim_event *answer(struct sim_broker *b, const struct td_action *a,
 	e->err = err;
 	memcpy(e->bytes, a->session, sizeof(*a->session));
 	return e;
+}
+
+/* --- hooks: they belong to the parent, and outlive a worker --- */
+
+static void tell_hook(struct sim_broker *b, struct td_hook_run *run)
+{
+	const struct sim_event e = { .kind = TD_ACTION_HOOK,
+				     .handle = run->handle,
+				     .sequence = run->sequence };
+
+	td_hook_runs_told(&b->runs, run);
+	report(b, &e, run->result);
+}
+
+void sim_broker_tell_hooks(struct sim_broker *b)
+{
+	const uint32_t life = b->life;
+
+	for (uint32_t i = 0; i < b->runs.count && b->running && b->life == life; i++)
+		if (b->runs.runs[i].untold)
+			tell_hook(b, &b->runs.runs[i]);
+}
+
+/* sequence: of the call, half of its token. */
+static void hook_done(struct sim *s, const struct sim_event *e)
+{
+	struct sim_broker *b = &s->brokers[e->node];
+	struct td_hook_run *run;
+
+	if (!b->running || b->life != e->life)
+		return;
+	run = td_hook_runs_end(&b->runs, (uint64_t)e->sequence << 32 | e->handle.index, e->err);
+	if (run)
+		tell_hook(b, run);
+	else
+		sim_saw(s, SAW_HOOK_TOO_LATE);
+}
+
+/* A worker that came after another one may ask for what runs already, or has run. */
+static void hook_told(struct sim *s, const struct sim_event *e)
+{
+	struct sim_broker *b = &s->brokers[e->node];
+
+	if (b->running && b->life == e->life)
+		sim_broker_tell_hooks(b);
 }
 
 static int64_t delay(struct sim *s, bool hook)
@@ -156,6 +208,42 @@ static void tell_counts(const struct sim_broker *b)
 					  b->ifaces[i].received, sim_broker_now(b));
 }
 
+static void run_hook(struct sim_broker *b, const struct td_action *a, int err)
+{
+	struct sim *s = b->sim;
+	const int64_t us = delay(s, true);
+	struct sim_event *e;
+	uint64_t token;
+
+	if (!td_hook_runs_begin(&b->runs, a->handle, a->sequence, a->hook, &token)) {
+		b->oracle.watches[a->handle.index].hook_sequence = a->sequence;
+		answer(b, a, 0, 0, hook_told);
+		return;
+	}
+	oracle_action(&b->oracle, a);
+	e = answer(b, a, us, err, hook_done);
+	e->sequence = (uint32_t)(token >> 32);
+	if (err != 0)
+		sim_saw(s, SAW_HOOK_FAILED);
+	if (us > TD_ENGINE_PRE_DOWN_LIMIT)
+		sim_saw(s, SAW_HOOK_SLOW);
+}
+
+/* Asks the data path; now and then it says the same twice. */
+static void ask_path(struct sim_broker *b, const struct td_action *a, int err)
+{
+	struct sim *s = b->sim;
+	const int64_t us = delay(s, false);
+
+	answer(b, a, us, err, done);
+	if (err != 0)
+		sim_saw(s, SAW_FAILED);
+	if (a->kind == TD_ACTION_CREATE && us > CREATE_LIMIT)
+		sim_saw(s, SAW_TIMED_OUT);
+	if (a->kind != TD_ACTION_DESTROY && s->trouble && sim_chance(s, 30))
+		answer(b, a, sim_between(s, TD_SECONDS(40), TD_SECONDS(200)), 0, done_again);
+}
+
 void sim_broker_act(struct sim_broker *b, const struct td_action *a)
 {
 	struct sim *s = b->sim;
@@ -167,31 +255,28 @@ void sim_broker_act(struct sim_broker *b, const struct td_action *a)
 	}
 	sim_log(s, "broker %u: action %d hook %d of %u, sequence %u, MTU %u", b->number, a->kind,
 		a->hook, a->handle.index, a->sequence, a->session->mtu);
-	oracle_action(&b->oracle, a);
+	if (a->kind != TD_ACTION_HOOK || a->hook == TD_HOOK_RATE_LIMITED)
+		oracle_action(&b->oracle, a);
 	switch (a->kind) {
 	case TD_ACTION_HOOK:
 		if (a->hook == TD_HOOK_RATE_LIMITED)
 			return;
-		answer(b, a, delay(s, true), err, done);
+		run_hook(b, a, err);
 		break;
 	case TD_ACTION_DESTROY:
-		if (err == -ENODEV)
-			err = -EBUSY; /* that would be a lie */
-		answer(b, a, delay(s, false), err, done);
+		ask_path(b, a, err == -ENODEV ? -EBUSY : err); /* that would be a lie */
 		break;
 	case TD_ACTION_CREATE:
 	case TD_ACTION_SET_MTU:
 	case TD_ACTION_SET_RATE:
-		answer(b, a, delay(s, false), err, done);
-		if (s->trouble && sim_chance(s, 30))
-			answer(b, a, sim_between(s, TD_SECONDS(40), TD_SECONDS(200)), 0,
-			       done_again);
+		ask_path(b, a, err);
 		break;
 	case TD_ACTION_CHANGED:
 		keep_record(b, a);
 		break;
 	case TD_ACTION_FREED:
 		b->record_sizes[a->handle.index] = 0;
+		td_hook_runs_forget(&b->runs, a->handle.index);
 		sim_check(s, !b->ifaces[a->handle.index].present);
 		break;
 	case TD_ACTION_UP:

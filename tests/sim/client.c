@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/client_machine.h"
-#include "sim.h"
+#include "plan.h"
 
 struct td_time sim_client_now(const struct sim_client *c)
 {
@@ -52,15 +52,13 @@ static void wake(struct sim *s, const struct sim_event *e)
 	if (!c->running || c->life != e->life || c->wake_at.us != e->at.us)
 		return;
 	c->wake_at = TD_NEVER;
-	if (c->old_kind) {
+	if (c->old_kind)
 		old_client_tick(&c->old, now.us);
-	} else {
+	else
 		td_client_tick(c->machine, now);
-		sim_client_settle(c);
-		sim_check(s, td_client_deadline(c->machine).us > now.us);
-		return;
-	}
 	sim_client_settle(c);
+	if (c->machine)
+		sim_check(s, td_client_deadline(c->machine).us > now.us);
 }
 
 static void sleep_until(struct sim_client *c, struct td_time deadline)
@@ -81,6 +79,20 @@ static void sleep_until(struct sim_client *c, struct td_time deadline)
 	e->life = c->life;
 }
 
+/* It was told to, between two of its actions. */
+static bool dies(struct sim_client *c)
+{
+	struct sim *s = c->sim;
+
+	if (c->steps == 0 || --c->steps > 0)
+		return false;
+	sim_log(s, "client %u is interrupted", c->number);
+	sim_saw(s, SAW_CLIENT_CRASH_MID);
+	sim_client_crash(c);
+	sim_at(s, sim_between(s, 0, TD_SECONDS(2)), plan_start_client, 0)->node = c->number;
+	return true;
+}
+
 void sim_client_settle(struct sim_client *c)
 {
 	struct td_client_action a;
@@ -92,6 +104,8 @@ void sim_client_settle(struct sim_client *c)
 	send_all(c);
 	while (td_client_next_action(c->machine, &a, sim_client_now(c))) {
 		sim_client_act(c, &a);
+		if (dies(c))
+			return;
 		send_all(c);
 	}
 	check(c);
@@ -147,6 +161,9 @@ static void old_state(void *owner, bool up)
 	struct sim_client *c = owner;
 
 	sim_log(c->sim, "client %u: %s", c->number, up ? "up" : "starts over");
+	for (uint32_t n = 0; !up && c->old.long_up && n < c->sim->broker_count; n++)
+		if (c->old.broker[n].broken && c->old.broker[n].open)
+			sim_saw(c->sim, SAW_HASTY);
 	c->up_since = up ? c->sim->now : TD_NEVER;
 	c->changes += up;
 }
@@ -166,7 +183,7 @@ void sim_client_start(struct sim_client *c)
 	c->ending = false;
 	c->life++;
 	c->wake_at = c->up_since = TD_NEVER;
-	c->lookups = 0;
+	c->lookups = c->steps = 0;
 	memset(&c->local, 0, sizeof(c->local));
 	if (sim_chance(s, 300) && !s->old_brokers) /* behind the same ports */
 		c->port = c->first_port;
@@ -177,6 +194,7 @@ void sim_client_start(struct sim_client *c)
 		old_client_start(&c->old, c->old_kind, &old_program, c, c->uuid,
 				 c->config.tunnel_id, s->broker_count, c->config.seed, now.us);
 		c->old.limit_kbps = c->config.limit_kbps;
+		c->old.long_up = sim_chance(s, 400); /* the router, not the program */
 	} else {
 		c->machine = malloc(td_client_size(s->broker_count));
 		memset(c->machine, 0xee, td_client_size(s->broker_count));
@@ -192,7 +210,7 @@ void sim_client_crash(struct sim_client *c)
 	c->up_since = TD_NEVER;
 	free(c->machine);
 	c->machine = NULL;
-	memset(c->sockets, 0, sizeof(c->sockets));
+	memset(c->sockets, 0, sim_slots(c->sim) * sizeof(*c->sockets));
 }
 
 void sim_client_stop(struct sim_client *c)
@@ -237,7 +255,7 @@ struct sim_view sim_client_view(const struct sim_client *c)
 		const struct old_client *old = &c->old;
 
 		slot = old->chosen * TD_ADDRESSES_MAX;
-		view.tunnel_id = old->tunnel_id;
+		view.tunnel_id = old->kind->tunnel_id ? old->tunnel_id : 1; /* as told */
 		view.peer_tunnel_id = old->peer_tunnel_id;
 		view.session_id = old->session_id;
 		view.peer_session_id = old->peer_session_id;

@@ -7,10 +7,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/client_machine.h"
 #include "core/l2tp.h"
 #include "sim.h"
 
-#define STALE_US TD_SECONDS(45) /* so old can be what counts say */
+#define CREATE_LIMIT TD_SECONDS(15) /* so long the machine waits */
+#define STALE_US     TD_SECONDS(45) /* so old can be what counts say */
 
 /* --- data path --- */
 
@@ -35,6 +37,8 @@ static void path_done(struct sim *s, const struct sim_event *e)
 		   local->sequence == e->sequence) {
 		local->destroying = local->present = false;
 	}
+	if (c->machine->local.given_up && e->kind == TD_CLIENT_CREATE)
+		sim_saw(s, SAW_CLIENT_TOO_LATE);
 	sim_log(s, "client %u: action %d ends with %d", c->number, e->kind, e->err);
 	td_client_result(c->machine, e->sequence, e->err, sim_client_now(c));
 	sim_client_settle(c);
@@ -46,6 +50,12 @@ static void answer(struct sim_client *c, const struct td_client_action *a, int64
 	struct sim *s = c->sim;
 	int times = 1 + (s->trouble && sim_chance(s, 30)); /* some say it twice */
 
+	if (times > 1)
+		sim_saw(s, SAW_CLIENT_TWICE);
+	if (err != 0)
+		sim_saw(s, SAW_CLIENT_FAILED);
+	if (a->kind == TD_CLIENT_CREATE && delay_us > CREATE_LIMIT)
+		sim_saw(s, SAW_CLIENT_TIMED_OUT);
 	while (times-- > 0) {
 		struct sim_event *e = sim_at(s, delay_us, path_done, 0);
 
@@ -83,7 +93,7 @@ static void unmake(struct sim_client *c, const struct td_client_action *a)
 	sim_check(c->sim, a->slot == local->slot);
 	local->destroying = true;
 	local->sequence = a->sequence;
-	answer(c, a, path_delay(c->sim), 0);
+	answer(c, a, path_delay(c->sim), local->gone ? -ENODEV : 0);
 }
 
 static void set_mtu(struct sim_client *c, const struct td_client_action *a)
@@ -134,8 +144,10 @@ static void resolved(struct sim *s, const struct sim_event *e)
 	if (!c->running || c->life != e->life)
 		return;
 	c->lookups--;
-	if (s->trouble && sim_chance(s, 50))
+	if (s->trouble && sim_chance(s, 50)) {
 		name.count = 0;
+		sim_saw(s, SAW_NO_LOOKUP);
+	}
 	td_client_resolved(c->machine, e->slot, name.addr, name.count, sim_client_now(c));
 	sim_client_settle(c);
 }

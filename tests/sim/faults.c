@@ -59,6 +59,11 @@ static void end_client(struct sim *s, bool orderly)
 
 	if (!c->running || c->ending)
 		return;
+	if (!orderly && !c->old_kind && sim_chance(s, 500)) {
+		c->steps = 1 + sim_below(s, 8);
+		return;
+	}
+	sim_saw(s, orderly ? SAW_CLIENT_STOP : SAW_CLIENT_CRASH);
 	if (orderly)
 		sim_client_stop(c);
 	else
@@ -67,12 +72,44 @@ static void end_client(struct sim *s, bool orderly)
 		->node = c->number;
 }
 
+static void interrupt(struct sim *s, struct sim_broker *b, enum sim_accident accident)
+{
+	b->accident = accident;
+	b->steps = 1 + sim_below(s, 8);
+}
+
+static void end_worker(struct sim *s)
+{
+	struct sim_broker *b = some_broker(s);
+
+	if (!b->running || b->stopping || b->old_model)
+		return;
+	switch (sim_below(s, 3)) {
+	case 0:
+		sim_saw(s, SAW_WORKER_UPGRADE);
+		sim_broker_restart_worker(b, true);
+		break;
+	case 1:
+		sim_saw(s, SAW_WORKER_CRASH);
+		sim_broker_restart_worker(b, false);
+		break;
+	default:
+		interrupt(s, b, SIM_WORKER_CRASHES);
+		break;
+	}
+}
+
 static void end_broker(struct sim *s, bool orderly)
 {
 	struct sim_broker *b = some_broker(s);
 
 	if (!b->running || b->stopping)
 		return;
+	if (!orderly && !b->old_model && sim_chance(s, 500)) {
+		interrupt(s, b, SIM_BROKER_CRASHES);
+		return;
+	}
+	sim_saw(s, orderly ? SAW_BROKER_STOP : SAW_BROKER_CRASH);
 	if (orderly)
 		sim_broker_stop(b, sim_between(s, 0, TD_SECONDS(15)));
 	else
@@ -99,31 +136,30 @@ static uint32_t broker_of(struct sim *s, uint32_t client)
 		       : sim_below(s, s->broker_count);
 }
 
-/* A middlebox that does not like data packets, in one direction or in both. */
-static void swallow_data(struct sim *s)
+/* In one direction or in both: nothing passes any more, or no data packet, as middleboxes do that do
+ * not know them. */
+static void obstruct(struct sim *s, bool data_only)
 {
+	static const enum sim_saw cuts[] = { SAW_CUT_UP, SAW_CUT_DOWN, SAW_CUT_BOTH };
+	static const enum sim_saw no_data[] = { SAW_NO_DATA_UP, SAW_NO_DATA_DOWN,
+						SAW_NO_DATA_BOTH };
 	const uint32_t client = sim_below(s, s->client_count);
 	const uint32_t broker = broker_of(s, client), which = sim_below(s, 3);
+	struct sim_link *link = sim_link(s, client, broker);
 	struct sim_event *e = sim_at(s, sim_between(s, 0, TD_SECONDS(150)), mend_link, 0);
 
-	sim_link(s, client, broker)->up.no_data = which != 1;
-	sim_link(s, client, broker)->down.no_data = which != 0;
+	if (data_only) {
+		link->up.no_data = which != 1;
+		link->down.no_data = which != 0;
+	} else {
+		link->up.cut = which != 1;
+		link->down.cut = which != 0;
+	}
 	e->node = client;
 	e->slot = broker;
-	sim_log(s, "no data %u between client %u and broker %u", which, client, broker);
-}
-
-static void cut_link(struct sim *s)
-{
-	const uint32_t client = sim_below(s, s->client_count);
-	const uint32_t broker = broker_of(s, client), which = sim_below(s, 3);
-	struct sim_event *e = sim_at(s, sim_between(s, 0, TD_SECONDS(150)), mend_link, 0);
-
-	sim_link(s, client, broker)->up.cut = which != 1;
-	sim_link(s, client, broker)->down.cut = which != 0;
-	e->node = client;
-	e->slot = broker;
-	sim_log(s, "cut %u between client %u and broker %u", which, client, broker);
+	sim_saw(s, data_only ? no_data[which] : cuts[which]);
+	sim_log(s, "%s %u between client %u and broker %u", data_only ? "no data" : "cut", which,
+		client, broker);
 }
 
 static void change_link(struct sim *s)
@@ -136,8 +172,10 @@ static void change_link(struct sim *s)
 	plan_draw_way(s, &way);
 	if (sim_chance(s, 500)) { /* the same, but a narrower or wider part in it */
 		link->up.mtu = link->down.mtu = way.mtu;
+		sim_saw(s, SAW_OTHER_MTU);
 		return;
 	}
+	sim_saw(s, SAW_OTHER_WAY);
 	link->up = way;
 	plan_draw_way(s, &link->down);
 }
@@ -157,11 +195,15 @@ void plan_name(struct sim *s, uint32_t b)
 
 static void change_name(struct sim *s)
 {
+	static const enum sim_saw saws[] = { SAW_NAME_NONE, SAW_NAME_MORE, SAW_NAME_DEAD,
+					     SAW_NAME_OTHER, SAW_NAME_BACK };
 	const uint32_t b = sim_below(s, s->broker_count);
 	struct sim_name *name = &s->names[b];
+	const uint32_t what = sim_below(s, 5);
 
 	plan_name(s, b);
-	switch (sim_below(s, 4)) {
+	sim_saw(s, saws[what]);
+	switch (what) {
 	case 0:
 		name->count = 0;
 		break;
@@ -172,8 +214,10 @@ static void change_name(struct sim *s)
 		name->count = 1;
 		name->addr[0] = dead_addr(s);
 		break;
-	default:
+	case 3:
 		name->addr[name->count++] = some_broker(s)->addr[0];
+		break;
+	default:
 		break;
 	}
 	if (name->count == 2 && td_addr_equal(&name->addr[0], &name->addr[1]))
@@ -192,6 +236,7 @@ static void jump(struct sim *s)
 	if (sim_chance(s, 500)) {
 		struct sim_client *c = some_client(s);
 
+		sim_saw(s, SAW_CLIENT_JUMP);
 		sim_log(s, "the clock of client %u jumps by %.3f s", c->number, (double)us / 1e6);
 		c->clock_us += us;
 		c->wake_at = TD_NEVER;
@@ -200,6 +245,7 @@ static void jump(struct sim *s)
 	} else {
 		struct sim_broker *b = some_broker(s);
 
+		sim_saw(s, SAW_BROKER_JUMP);
 		sim_log(s, "the clock of broker %u jumps by %.3f s", b->number, (double)us / 1e6);
 		b->clock_us += us;
 		b->wake_at = TD_NEVER;
@@ -222,6 +268,7 @@ static void block(struct sim *s)
 	struct sim_broker *b = some_broker(s);
 
 	sim_log(s, "broker %u cannot send", b->number);
+	sim_saw(s, SAW_BLOCKED);
 	b->blocked = true;
 	sim_at(s, sim_between(s, 0, TD_SECONDS(5)), unblock, 0)->node = b->number;
 }
@@ -233,7 +280,12 @@ static void tell_client(struct sim *s)
 
 	if (!c->running || c->old_kind)
 		return;
+	if (what == 2 && (!c->local.present || c->local.destroying))
+		return;
 	sim_log(s, "client %u is told of change %u", c->number, what);
+	sim_saw(s, what == 2 ? SAW_CLIENT_LOST_IFACE : SAW_CLIENT_TOLD);
+	if (what == 2)
+		c->local.gone = true;
 	if (what == 0)
 		td_client_network_changed(c->machine, sim_client_now(c));
 	else if (what == 1)
@@ -264,8 +316,7 @@ static void fault(struct sim *s)
 		break;
 	case 5:
 	case 6:
-		if (b->running)
-			sim_broker_restart_worker(b, sim_chance(s, 500));
+		end_worker(s);
 		break;
 	case 7:
 	case 8:
@@ -273,10 +324,10 @@ static void fault(struct sim *s)
 		sim_rebind(c, sim_chance(s, 500));
 		break;
 	case 9:
-		cut_link(s);
+		obstruct(s, false);
 		break;
 	case 10:
-		swallow_data(s);
+		obstruct(s, true);
 		break;
 	case 11:
 		change_link(s);

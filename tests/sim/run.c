@@ -24,9 +24,10 @@ struct board {
 	uint64_t next, end;
 	uint64_t current[JOBS_MAX];
 	uint64_t events, datagrams, failed;
+	struct census census;
 };
 
-static bool fleet, quiet_failures;
+static bool fleet, quiet_failures, all_kinds;
 
 static void run_one(uint64_t seed, bool verbose, struct board *board)
 {
@@ -41,6 +42,7 @@ static void run_one(uint64_t seed, bool verbose, struct board *board)
 	if (board) {
 		__atomic_fetch_add(&board->events, s.events, __ATOMIC_RELAXED);
 		__atomic_fetch_add(&board->datagrams, s.datagrams, __ATOMIC_RELAXED);
+		census_add(&board->census, &s.census);
 	}
 	sim_free(&s);
 }
@@ -171,16 +173,20 @@ static int run_range(uint64_t first, uint64_t count, int jobs, const char *self)
 	       "%.2f million events, %.2f million datagrams\n",
 	       count, first, board->failed, took, (double)count / took, (double)board->events / 1e6,
 	       (double)board->datagrams / 1e6);
-	return board->failed > 0;
+	if (!all_kinds)
+		return board->failed > 0;
+	census_print(&board->census);
+	return !census_complete(&board->census) || board->failed > 0;
 }
 
 static int usage(void)
 {
-	fputs("usage: sim [-f] [-q] [-s FIRST] [-n COUNT] [-j JOBS]   runs that many seeds\n"
+	fputs("usage: sim [-f] [-a] [-q] [-s FIRST] [-n COUNT] [-j JOBS]   runs that many seeds\n"
 	      "       sim [-f] -v SEED     one seed, with its log\n"
 	      "       sim -r FILE          the seeds in a file\n"
 	      "       sim -t DIRECTORY     deployed peers' models against their transcripts\n"
-	      "-f: a fleet of 1,000 clients for an hour; -q: failing seeds by number only\n",
+	      "-f: a fleet of 1,000 clients for an hour; -q: failing seeds by number only\n"
+	      "-a: prints what happened how often; each kind of it has to\n",
 	      stderr);
 	return 2;
 }
@@ -192,9 +198,11 @@ int main(int argc, char **argv)
 	int c;
 
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
-	while ((c = getopt(argc, argv, "fqv:s:n:j:r:t:")) != -1) {
+	while ((c = getopt(argc, argv, "afqv:s:n:j:r:t:")) != -1) {
 		if (c == 'f')
 			fleet = true;
+		else if (c == 'a')
+			all_kinds = true;
 		else if (c == 'q')
 			quiet_failures = true;
 		else if (c == 's')

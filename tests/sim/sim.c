@@ -15,6 +15,58 @@ void sim_failed(const struct sim *s, const char *file, int line, const char *wha
 	abort();
 }
 
+/* --- cmocka's assertions, for a program that is none of its tests --- */
+
+static const struct sim *running;
+
+static void refuse(const char *file, int line, const char *what)
+{
+	const char *name = strrchr(file, '/');
+
+	sim_failed(running, name ? name + 1 : file, line, what);
+}
+
+void _assert_true(const LargestIntegralType result, const char *const expression,
+		  const char *const file, const int line)
+{
+	if (!result)
+		refuse(file, line, expression);
+}
+
+void _assert_int_equal(const LargestIntegralType a, const LargestIntegralType b,
+		       const char *const file, const int line)
+{
+	char text[64];
+
+	if (a == b)
+		return;
+	snprintf(text, sizeof(text), "%#jx is not %#jx", a, b);
+	refuse(file, line, text);
+}
+
+void _assert_int_not_equal(const LargestIntegralType a, const LargestIntegralType b,
+			   const char *const file, const int line)
+{
+	char text[64];
+
+	if (a != b)
+		return;
+	snprintf(text, sizeof(text), "it is %#jx", b);
+	refuse(file, line, text);
+}
+
+void _fail(const char *const file, const int line)
+{
+	refuse(file, line, "what must not happen");
+}
+
+void print_error(const char *const format, ...)
+{
+	(void)format; /* _fail() follows */
+}
+
+/* --- log --- */
+
 void sim_log(const struct sim *s, const char *format, ...)
 {
 	va_list args;
@@ -81,6 +133,7 @@ struct sim_event *sim_at(struct sim *s, int64_t delay_us,
 
 void sim_run_until(struct sim *s, struct td_time end)
 {
+	running = s;
 	while (s->count > 0 && s->queue[0]->at.us <= end.us) {
 		struct sim_event *e = pop(s);
 
@@ -104,11 +157,16 @@ void sim_free(struct sim *s)
 		free(s->brokers[i].records);
 		free(s->brokers[i].record_sizes);
 		free(s->brokers[i].oracle.watches);
+		td_hook_runs_fini(&s->brokers[i].runs);
 	}
+	for (uint32_t i = 0; i < s->client_count; i++)
+		free(s->clients[i].sockets);
 	while (s->count > 0)
 		free(s->queue[--s->count]);
 	free(s->queue);
 	free(s->clients);
+	free(s->brokers);
+	free(s->names);
 	free(s->links);
 }
 

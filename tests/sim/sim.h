@@ -14,6 +14,7 @@
  *	faults.c    what can go wrong
  *	fleet.c     a thousand clients of one broker
  *	judge.c     agreement of both ends, liveness, nothing left behind
+ *	census.c    what really happened
  *	run.c       the program: seeds, processes, the log of a failing seed
  *
  * Nodes have clocks of their own, which may jump forward. What a node is fed is checked after each
@@ -27,16 +28,17 @@
 #include <stdint.h>
 
 #include "base/rng.h"
+#include "broker/hook_runs.h"
+#include "census.h"
 #include "core/client.h"
 #include "core/engine.h"
 #include "engine_harness.h"
 #include "old_broker.h"
 #include "old_client.h"
 
-#define SIM_BROKERS   4
-#define SIM_SLOTS     (SIM_BROKERS * TD_ADDRESSES_MAX)
 #define SIM_ADDRESSES 4 /* of a name, at most */
 #define SIM_DATAGRAM  9100
+#define SIM_LOSS_MAX  600 /* 1/1000 */
 
 /* Fails the run: prints and aborts. */
 #define sim_check(s, condition) \
@@ -91,6 +93,7 @@ struct sim_socket {
 /* A client's tunnel interface. */
 struct sim_local {
 	bool present, creating, destroying, up_ran;
+	bool gone; /* it was removed by another hand */
 	uint32_t slot, sequence;
 	struct td_session_info session;
 	uint16_t mtu;
@@ -111,7 +114,8 @@ struct sim_client {
 	uint32_t address; /* of its NAT: a number that changes when that gets another */
 	uint16_t port, first_port, shift;
 	uint32_t lookups;
-	struct sim_socket sockets[SIM_SLOTS];
+	struct sim_socket *sockets; /* sim_slots() */
+	uint32_t steps;             /* it crashes after so many actions more; 0: it does not */
 	struct sim_local local;
 	struct td_time up_since; /* TD_NEVER: it is not up */
 	uint32_t changes;        /* tunnels so far */
@@ -130,6 +134,9 @@ struct sim_iface {
 	uint32_t sent, received; /* data packets */
 };
 
+/* What is to happen to a broker between two of its actions. */
+enum sim_accident { SIM_NOTHING, SIM_BROKER_CRASHES, SIM_WORKER_CRASHES };
+
 struct sim_broker {
 	struct sim *sim;
 	uint32_t number, life, worker; /* worker: restarts within a life */
@@ -143,6 +150,10 @@ struct sim_broker {
 	struct sim_iface *ifaces;
 	uint8_t (*records)[TD_RECORD_MAX];
 	uint16_t *record_sizes;
+	struct td_hook_runs runs; /* as the parent process has them */
+	enum sim_accident accident;
+	uint32_t steps;        /* after so many actions more */
+	uint64_t newest_asked; /* of the requests whose results came */
 	struct old_broker old;
 	int64_t clock_us;
 	struct td_time wake_at;
@@ -163,9 +174,9 @@ struct sim {
 	uint64_t order, events, datagrams;
 	uint32_t client_count, broker_count, nat_share;
 	struct sim_client *clients;
-	struct sim_broker brokers[SIM_BROKERS];
+	struct sim_broker *brokers;
 	struct sim_link *links; /* [client][broker] */
-	struct sim_name names[SIM_BROKERS];
+	struct sim_name *names; /* of the brokers */
 	uint32_t next_address;
 	bool trouble; /* shells fail, hesitate and repeat themselves */
 	bool lied;    /* something corrupt was delivered: no promise but safety */
@@ -177,7 +188,19 @@ struct sim {
 	bool verbose;
 	/* the plan */
 	struct td_time heal_at;
+	struct census census;
 };
+
+static inline void sim_saw(struct sim *s, enum sim_saw what)
+{
+	s->census.seen[what]++;
+}
+
+/* Sockets that a client may have. */
+static inline uint32_t sim_slots(const struct sim *s)
+{
+	return s->broker_count * TD_ADDRESSES_MAX;
+}
 
 /* --- sim.c --- */
 void sim_failed(const struct sim *s, const char *file, int line, const char *what)
@@ -220,6 +243,8 @@ void sim_client_act(struct sim_client *c, const struct td_client_action *a);
 
 /* --- broker_path.c --- */
 void sim_broker_act(struct sim_broker *b, const struct td_action *a);
+/* Results of hooks that a new worker may not know. */
+void sim_broker_tell_hooks(struct sim_broker *b);
 
 /* --- broker.c --- */
 struct td_time sim_broker_now(const struct sim_broker *b);
