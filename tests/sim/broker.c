@@ -34,6 +34,31 @@ static bool dies(const struct sim_broker *b)
 	return b->accident != SIM_NOTHING && b->steps == 0;
 }
 
+static void touch(struct sim_broker *b, struct td_handle handle)
+{
+	if (b->sim->check_every == 1 || handle.generation == 0)
+		return;
+	for (uint32_t i = 0; i < b->touched_count; i++)
+		if (b->touched[i] == handle.index)
+			return;
+	sim_check(b->sim, b->touched_count < SIM_TOUCHED);
+	b->touched[b->touched_count++] = handle.index;
+}
+
+static void check(struct sim_broker *b)
+{
+	const bool all = b->checks++ % b->sim->check_every == 0;
+
+	if (b->sim->check_every == 1) {
+		check_engine(b->engine);
+		return;
+	}
+	for (uint32_t i = 0; i < b->touched_count; i++)
+		check_touched(&b->parts, b->engine, b->touched[i]);
+	b->touched_count = 0;
+	check_rest(&b->parts, b->engine, all);
+}
+
 static bool send_all(struct sim_broker *b)
 {
 	uint8_t bytes[SIM_DATAGRAM];
@@ -44,6 +69,7 @@ static bool send_all(struct sim_broker *b)
 	while (!b->blocked && !dies(b) &&
 	       (size = td_engine_tx(b->engine, &to, bytes, TD_ENGINE_TX_MAX, sim_broker_now(b))) >
 		       0) {
+		touch(b, to.handle);
 		sim_send_down(b, &to.flow, bytes, size);
 		any = !step(b, NULL);
 	}
@@ -59,12 +85,12 @@ static void drain(struct sim_broker *b)
 	while (more) {
 		more = send_all(b);
 		while (!dies(b) && td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
+			touch(b, a.handle);
 			sim_broker_act(b, &a);
 			more = !step(b, &a);
 		}
 	}
-	if (b->checks++ % b->sim->check_every == 0)
-		check_engine(b->engine);
+	check(b);
 }
 
 /* --- time --- */
@@ -135,6 +161,24 @@ void sim_broker_settle(struct sim_broker *b)
 		sleep_until(b, td_engine_deadline(b->engine));
 }
 
+static void rx_new(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
+		   size_t size)
+{
+	/* It may end the session of its flow, or make one. */
+	const struct session *before = td_session_by_flow(b->engine, flow), *after;
+
+	td_engine_rx(b->engine, flow, bytes, size, sim_broker_now(b));
+	after = td_session_by_flow(b->engine, flow);
+	if (before) {
+		touch(b, td_session_handle(b->engine, before));
+		/* A question from the same port, of another attempt, is a sign of life as well. */
+		if (bytes[4] == OLD_MSG_USAGE || bytes[4] == OLD_MSG_COOKIE)
+			b->ifaces[before - b->engine->sessions].used = b->sim->now;
+	}
+	if (after)
+		touch(b, td_session_handle(b->engine, after));
+}
+
 void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
 		   size_t size)
 {
@@ -151,7 +195,7 @@ void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8
 	if (b->old_model)
 		old_broker_rx(&b->old, flow, copy, size, sim_broker_now(b).us);
 	else
-		td_engine_rx(b->engine, flow, copy, size, sim_broker_now(b));
+		rx_new(b, flow, copy, size);
 	free(copy);
 	sim_broker_settle(b);
 }
@@ -181,12 +225,15 @@ static void new_engine(struct sim_broker *b)
 
 	b->config.seed = td_rng_next(&b->sim->rng);
 	b->memory = malloc(size);
-	memset(b->memory, 0xee, size);
+	memset(b->memory, b->sim->fill, size);
 	b->engine = td_engine_init(b->memory, &b->config, sim_broker_now(b));
 	b->oracle.config = b->config;
 	b->oracle.stop_at = TD_NEVER;
 	b->oracle.stopping = false;
 	b->oracle.now = sim_broker_now(b);
+	b->touched_count = 0;
+	if (b->sim->check_every > 1)
+		check_begin(&b->parts, b->engine);
 }
 
 static void start_new(struct sim_broker *b)
@@ -272,6 +319,7 @@ static void adopt(struct sim_broker *b, uint32_t index)
 	v->path_sequence = 0;
 	v->destroys = 0;
 	iface->gone |= !iface->present;
+	iface->used = b->sim->now; /* a new worker gives everybody the whole time */
 	v->destroying |= v->closing && td_time_reached(b->oracle.stop_at, sim_broker_now(b));
 	if (b->record_sizes[index] == 0) {
 		*v = (struct watch){ 0 };

@@ -25,7 +25,9 @@ static void make(struct sim_broker *b, uint32_t index, const struct td_session_i
 		sim_check(b->sim, strcmp(other->ifname, session->ifname) != 0);
 		sim_check(b->sim, !td_flow_equal(&other->flow, &session->flow));
 	}
-	*iface = (struct sim_iface){ .present = true, .session = *session, .mtu = session->mtu };
+	*iface = (struct sim_iface){
+		.present = true, .session = *session, .mtu = session->mtu, .used = b->sim->now
+	};
 }
 
 /* What DESTROY finds: the interface, or nothing if there is a reason for that. */
@@ -253,6 +255,7 @@ void sim_broker_act(struct sim_broker *b, const struct td_action *a)
 		tell_counts(b);
 		return;
 	}
+	sim_digest(s, (const uint32_t[]){ a->kind, a->hook, a->handle.index, a->sequence }, 16);
 	sim_log(s, "broker %u: action %d hook %d of %u, sequence %u, MTU %u", b->number, a->kind,
 		a->hook, a->handle.index, a->sequence, a->session->mtu);
 	if (a->kind != TD_ACTION_HOOK || a->hook == TD_HOOK_RATE_LIMITED)

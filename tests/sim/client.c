@@ -34,6 +34,10 @@ static void check(struct sim_client *c)
 	sim_check(c->sim, busy == TD_NO_SLOT || busy < m->candidates.slot_count);
 	sim_check(c->sim, m->log_count == 0 && m->ack_count <= TD_MACHINE_ACKS);
 	sim_check(c->sim, m->candidates.lookups_running == c->lookups);
+	for (uint32_t i = 0; i < m->candidates.slot_count; i++)
+		if (m->candidates.slots[i].socket != TD_SOCKET_OPENING)
+			sim_check(c->sim, c->sockets[i].open == (m->candidates.slots[i].socket ==
+								 TD_SOCKET_OPEN));
 	sim_check(c->sim, (busy != TD_NO_SLOT) == (m->local.state != TD_LOCAL_ABSENT));
 	sim_check(c->sim,
 		  (m->local.state == TD_LOCAL_ABSENT) == (!c->local.present && !c->local.creating));
@@ -166,6 +170,7 @@ static void old_state(void *owner, bool up)
 			sim_saw(c->sim, SAW_HASTY);
 	c->up_since = up ? c->sim->now : TD_NEVER;
 	c->changes += up;
+	c->sent_up = up ? c->sent : c->sent_up;
 }
 
 static const struct old_client_program old_program = { old_open, old_close, old_send, old_state };
@@ -197,7 +202,7 @@ void sim_client_start(struct sim_client *c)
 		c->old.long_up = sim_chance(s, 400); /* the router, not the program */
 	} else {
 		c->machine = malloc(td_client_size(s->broker_count));
-		memset(c->machine, 0xee, td_client_size(s->broker_count));
+		memset(c->machine, s->fill, td_client_size(s->broker_count));
 		td_client_init(c->machine, &c->config, now);
 	}
 	sim_client_settle(c);

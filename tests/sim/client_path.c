@@ -223,6 +223,7 @@ static void exchange_data(struct sim_client *c)
 
 void sim_client_act(struct sim_client *c, const struct td_client_action *a)
 {
+	sim_digest(c->sim, (const uint32_t[]){ a->kind, a->state, a->slot, a->sequence }, 16);
 	switch (a->kind) {
 	case TD_CLIENT_RESOLVE:
 		look_up(c, a->broker);

@@ -12,6 +12,9 @@
 
 #define OLD_MTU_US TD_SECONDS(60) /* by then a deployed client has measured */
 #define TELL_US    TD_SECONDS(5)
+#define WATCH_US   TD_SECONDS(5)
+/* The broker's timeout, and how long the network keeps what a client sent last. */
+#define UNUSED_US TD_SECONDS(120 + 25 + 5)
 
 static void show(const char *who, const struct sim_view *v)
 {
@@ -164,6 +167,37 @@ void sim_judge_clients(struct sim *s)
 		judge_client(s, &s->clients[c]);
 }
 
+static void watch_iface(struct sim *s, const struct sim_broker *b, uint32_t index)
+{
+	struct sim_iface *iface = &b->ifaces[index];
+	const struct watch *v = &b->oracle.watches[index];
+	uint32_t slot, client;
+
+	if (!iface->present || !v->up || v->closing)
+		return;
+	client = sim_client_at(s, &iface->session.flow.peer, &slot);
+	if (client < s->client_count &&
+	    td_addr_equal(&s->clients[client].sockets[slot].remote, &iface->session.flow.local))
+		iface->used = s->now;
+	if (s->lied || td_time_since(s->now, iface->used) <= UNUSED_US)
+		return;
+	fprintf(stderr, "broker %u, tunnel %u, port %u\n", b->number, iface->session.tunnel_id,
+		iface->session.flow.peer.port);
+	sim_check(s, !"a tunnel that nobody uses");
+}
+
+void sim_watch_tunnels(struct sim *s, const struct sim_event *e)
+{
+	(void)e;
+	for (uint32_t n = 0; n < s->broker_count; n++) {
+		const struct sim_broker *b = &s->brokers[n];
+
+		for (uint32_t i = 0; b->running && !b->old_model && i < b->config.max_tunnels; i++)
+			watch_iface(s, b, i);
+	}
+	sim_at(s, WATCH_US, sim_watch_tunnels, 0);
+}
+
 void sim_judge_brokers(struct sim *s)
 {
 	uint32_t tunnels = 0;
@@ -174,6 +208,15 @@ void sim_judge_brokers(struct sim *s)
 		sim_check(s, tunnels == s->client_count);
 }
 
+static bool is_empty(const struct td_index *index)
+{
+	for (uint32_t i = 0; i <= index->mask; i++)
+		if (index->cells[i].number != TD_INDEX_NONE)
+			return false;
+	return true;
+}
+
+/* All of its memory is as it was before the first client came, but for what is only remembered. */
 static void judge_engine(const struct sim *s, const struct sim_broker *b)
 {
 	const struct td_engine *e = b->engine;
@@ -182,6 +225,10 @@ static void judge_engine(const struct sim *s, const struct sim_broker *b)
 	sim_check(s, check_applicants(e) == 0);
 	sim_check(s, td_engine_deadline(e).us == TD_NEVER.us);
 	sim_check(s, e->by_flow.count == 0 && e->by_uuid.count == 0 && e->timers.count == 0);
+	sim_check(s, is_empty(&e->by_flow) && is_empty(&e->by_uuid));
+	sim_check(s, is_empty(&e->applicants_by_flow) && e->queue_first == SLOT_NONE);
+	sim_check(s, e->sending.first == SLOT_NONE && e->acting.first == SLOT_NONE);
+	sim_check(s, e->counting == 0 && e->reply_size == 0);
 	for (uint32_t i = 0; i < b->config.max_tunnels; i++) {
 		sim_check(s, !b->oracle.watches[i].live && !b->ifaces[i].present);
 		sim_check(s, b->record_sizes[i] == 0);
@@ -193,6 +240,9 @@ void sim_judge_end(struct sim *s)
 	for (uint32_t c = 0; c < s->client_count; c++) {
 		sim_check(s, sim_client_ended(&s->clients[c]));
 		sim_check(s, !s->clients[c].local.present && !s->clients[c].local.up_ran);
+		sim_check(s, s->clients[c].lookups == 0);
+		if (!s->clients[c].old_kind)
+			sim_check(s, td_client_deadline(s->clients[c].machine).us == TD_NEVER.us);
 		for (uint32_t slot = 0; slot < sim_slots(s); slot++)
 			sim_check(s, !s->clients[c].sockets[slot].open);
 	}

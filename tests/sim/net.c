@@ -210,6 +210,7 @@ static void travel(struct sim *s, const struct sim_way *way, const struct sim_ev
 	int copies = 1 + sim_chance(s, duplicates(s, way, like, bytes[4]));
 
 	s->datagrams++;
+	sim_digest(s, bytes, size);
 	if (swallowed(s, way, size + headers))
 		return;
 	if (copies > 1)

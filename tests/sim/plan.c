@@ -208,6 +208,7 @@ void sim_run_plan(struct sim *s)
 	for (uint32_t c = 0; c < s->client_count; c++)
 		sim_at(s, sim_between(s, 0, TD_SECONDS(20)), plan_start_client, 0)->node = c;
 	sim_at(s, TD_SECONDS(5), plan_next_fault, 0);
+	sim_watch_tunnels(s, NULL);
 	plan_pass(s, TROUBLE_US);
 	heal(s);
 	plan_pass(s, any_old(s) ? OLD_LIVE_US : LIVE_US);

@@ -27,11 +27,12 @@ struct board {
 	struct census census;
 };
 
-static bool fleet, quiet_failures, all_kinds;
+static bool fleet, quiet_failures, all_kinds, twice;
 
-static void run_one(uint64_t seed, bool verbose, struct board *board)
+/* Its digest. */
+static uint64_t run_once(uint64_t seed, bool verbose, uint8_t fill, struct board *board)
 {
-	struct sim s = { .verbose = verbose };
+	struct sim s = { .verbose = verbose, .fill = fill };
 
 	if (fleet) {
 		sim_run_fleet(&s, seed);
@@ -45,6 +46,19 @@ static void run_one(uint64_t seed, bool verbose, struct board *board)
 		census_add(&board->census, &s.census);
 	}
 	sim_free(&s);
+	return s.digest;
+}
+
+static void run_one(uint64_t seed, bool verbose, struct board *board)
+{
+	const uint64_t digest = run_once(seed, verbose, 0xee, board);
+
+	if (verbose)
+		printf("digest %016" PRIx64 "\n", digest);
+	if (!twice || digest == run_once(seed, false, 0x11, NULL))
+		return;
+	fprintf(stderr, "seed %" PRIu64 ": its second run was another one\n", seed);
+	abort();
 }
 
 static void work(struct board *board, int job)
@@ -65,7 +79,7 @@ static int command(const char *self, uint64_t seed, const char *rest)
 {
 	char line[4200];
 
-	snprintf(line, sizeof(line), "'%s' -v %s%" PRIu64 "%s", self, fleet ? "-f " : "", seed,
+	snprintf(line, sizeof(line), "'%s' %s-v %" PRIu64 "%s", self, fleet ? "-f " : "", seed,
 		 rest);
 	return system(line);
 }
@@ -74,7 +88,7 @@ static void show_failure(const char *self, uint64_t seed)
 {
 	char tail[64];
 
-	printf("seed %" PRIu64 " failed; all of its log: %s -v %s%" PRIu64 "\n", seed, self,
+	printf("seed %" PRIu64 " failed; all of its log: %s %s-v %" PRIu64 "\n", seed, self,
 	       fleet ? "-f " : "", seed);
 	fflush(stdout);
 	snprintf(tail, sizeof(tail), " 2>&1 | tail -n %d", TAIL);
@@ -181,11 +195,13 @@ static int run_range(uint64_t first, uint64_t count, int jobs, const char *self)
 
 static int usage(void)
 {
-	fputs("usage: sim [-f] [-a] [-q] [-s FIRST] [-n COUNT] [-j JOBS]   runs that many seeds\n"
+	fputs("usage: sim [-f] [-a] [-2] [-q] [-s FIRST] [-n COUNT] [-j JOBS]   runs that many "
+	      "seeds\n"
 	      "       sim [-f] -v SEED     one seed, with its log\n"
 	      "       sim -r FILE          the seeds in a file\n"
 	      "       sim -t DIRECTORY     deployed peers' models against their transcripts\n"
 	      "-f: a fleet of 1,000 clients for an hour; -q: failing seeds by number only\n"
+	      "-2: runs each seed twice, which has to be the same\n"
 	      "-a: prints what happened how often; each kind of it has to\n",
 	      stderr);
 	return 2;
@@ -198,8 +214,10 @@ int main(int argc, char **argv)
 	int c;
 
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
-	while ((c = getopt(argc, argv, "afqv:s:n:j:r:t:")) != -1) {
-		if (c == 'f')
+	while ((c = getopt(argc, argv, "2afqv:s:n:j:r:t:")) != -1) {
+		if (c == '2')
+			twice = true;
+		else if (c == 'f')
 			fleet = true;
 		else if (c == 'a')
 			all_kinds = true;

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DIGEST_PRIME UINT64_C(0x9e3779b97f4a7c15)
+
 void sim_failed(const struct sim *s, const char *file, int line, const char *what)
 {
 	fprintf(stderr, "seed %" PRIu64 ": %s:%d at %.6f s: %s\n", s->seed, file, line,
@@ -78,6 +80,23 @@ void sim_log(const struct sim *s, const char *format, ...)
 	vprintf(format, args);
 	va_end(args);
 	putchar('\n');
+}
+
+/* Eight bytes at a time; with the time, so that a run that is late is another one. */
+void sim_digest(struct sim *s, const void *bytes, size_t size)
+{
+	const uint8_t *from = bytes;
+	uint64_t digest = (s->digest ^ (uint64_t)s->now.us) * DIGEST_PRIME;
+
+	for (; size > 0; from += 8) {
+		const size_t part = size < 8 ? size : 8;
+		uint64_t word = 0;
+
+		memcpy(&word, from, part);
+		digest = (digest ^ word ^ digest >> 29) * DIGEST_PRIME;
+		size -= part;
+	}
+	s->digest = digest;
 }
 
 static bool earlier(const struct sim_event *a, const struct sim_event *b)
@@ -158,6 +177,7 @@ void sim_free(struct sim *s)
 		free(s->brokers[i].record_sizes);
 		free(s->brokers[i].oracle.watches);
 		td_hook_runs_fini(&s->brokers[i].runs);
+		free(s->brokers[i].parts.parts);
 	}
 	for (uint32_t i = 0; i < s->client_count; i++)
 		free(s->clients[i].sockets);

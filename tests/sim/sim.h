@@ -36,7 +36,8 @@
 #include "old_broker.h"
 #include "old_client.h"
 
-#define SIM_ADDRESSES 4 /* of a name, at most */
+#define SIM_ADDRESSES 4  /* of a name, at most */
+#define SIM_TOUCHED   32 /* sessions in an event, at most */
 #define SIM_DATAGRAM  9100
 #define SIM_LOSS_MAX  600 /* 1/1000 */
 
@@ -126,6 +127,7 @@ struct sim_client {
 };
 
 struct sim_iface {
+	struct td_time used; /* by a client, last */
 	bool present;
 	bool gone; /* it was removed without a DESTROY that was answered */
 	unsigned failures;
@@ -158,6 +160,8 @@ struct sim_broker {
 	int64_t clock_us;
 	struct td_time wake_at;
 	uint32_t checks;
+	struct engine_parts parts; /* when not all of it is checked after each event */
+	uint32_t touched[SIM_TOUCHED], touched_count;
 };
 
 struct sim_name {
@@ -184,7 +188,11 @@ struct sim {
 	/* A deployed broker answers who comes again behind the same port without features, as if it
 	 * repeated itself: nobody can know that it means others. So clients take fresh ports there. */
 	bool old_brokers;
-	uint32_t check_every; /* events between two looks into an engine */
+	uint32_t
+		check_every; /* 1: all of an engine after each event; n: all of it after every n-th,
+				 * otherwise what the event touched */
+	uint64_t digest;     /* of all that was sent and done, and when */
+	uint8_t fill;        /* of memory that nobody has written to yet */
 	bool verbose;
 	/* the plan */
 	struct td_time heal_at;
@@ -203,6 +211,8 @@ static inline uint32_t sim_slots(const struct sim *s)
 }
 
 /* --- sim.c --- */
+/* What makes two runs the same. */
+void sim_digest(struct sim *s, const void *bytes, size_t size);
 void sim_failed(const struct sim *s, const char *file, int line, const char *what)
 	__attribute__((noreturn));
 void sim_log(const struct sim *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -270,6 +280,8 @@ void sim_run_fleet(struct sim *s, uint64_t seed);
 void sim_judge_clients(struct sim *s); /* each has one tunnel that works */
 void sim_judge_brokers(struct sim *s); /* none has a tunnel that nobody uses */
 void sim_judge_end(struct sim *s);     /* nothing is left */
+/* From now on: no broker holds a tunnel for longer than its timeout that no client uses. */
+void sim_watch_tunnels(struct sim *s, const struct sim_event *e);
 
 /* --- replay.c --- */
 int sim_replay(const char *directory); /* 0, or how many transcripts do not match */
