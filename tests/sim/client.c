@@ -196,6 +196,7 @@ void sim_client_start(struct sim_client *c)
 	if (sim_chance(s, 100)) /* another configuration */
 		c->config.tunnel_id = 1 + sim_below(s, 3);
 	if (c->old_kind) {
+		sim_check(s, s->broker_count <= OLD_BROKERS);
 		old_client_start(&c->old, c->old_kind, &old_program, c, c->uuid,
 				 c->config.tunnel_id, s->broker_count, c->config.seed, now.us);
 		c->old.limit_kbps = c->config.limit_kbps;

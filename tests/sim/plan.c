@@ -132,6 +132,8 @@ void sim_plan(struct sim *s, uint64_t seed)
 	td_rng_init(&s->rng, seed);
 	clients = 1 + sim_below(s, sim_chance(s, 500) ? 4 : 20);
 	brokers = 1 + sim_below(s, 4);
+	clients = s->want_clients ? s->want_clients : clients;
+	brokers = s->want_brokers ? s->want_brokers : brokers;
 	s->two_stacks = sim_chance(s, 300);
 	plan_make_world(s, clients, brokers, sim_chance(s, 250) ? 2 + sim_below(s, 3) : 1);
 	for (uint32_t b = 0; b < brokers; b++)

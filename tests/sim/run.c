@@ -27,12 +27,15 @@ struct board {
 	struct census census;
 };
 
+static uint32_t clients, brokers; /* 0: as the seed says */
 static bool fleet, quiet_failures, all_kinds, twice;
 
 /* Its digest. */
 static uint64_t run_once(uint64_t seed, bool verbose, uint8_t fill, struct board *board)
 {
-	struct sim s = { .verbose = verbose, .fill = fill };
+	struct sim s = {
+		.verbose = verbose, .fill = fill, .want_clients = clients, .want_brokers = brokers
+	};
 
 	if (fleet) {
 		sim_run_fleet(&s, seed);
@@ -75,21 +78,28 @@ static void work(struct board *board, int job)
 	}
 }
 
+/* What runs this seed alone, with its log. */
+static void put_command(char *line, size_t size, const char *self, uint64_t seed)
+{
+	snprintf(line, size, "'%s' %s-c %u -b %u -v %" PRIu64, self, fleet ? "-f " : "", clients,
+		 brokers, seed);
+}
+
 static int command(const char *self, uint64_t seed, const char *rest)
 {
 	char line[4200];
 
-	snprintf(line, sizeof(line), "'%s' %s-v %" PRIu64 "%s", self, fleet ? "-f " : "", seed,
-		 rest);
+	put_command(line, sizeof(line) - 100, self, seed);
+	strncat(line, rest, 99);
 	return system(line);
 }
 
 static void show_failure(const char *self, uint64_t seed)
 {
-	char tail[64];
+	char line[4096], tail[64];
 
-	printf("seed %" PRIu64 " failed; all of its log: %s %s-v %" PRIu64 "\n", seed, self,
-	       fleet ? "-f " : "", seed);
+	put_command(line, sizeof(line), self, seed);
+	printf("seed %" PRIu64 " failed; all of its log: %s\n", seed, line);
 	fflush(stdout);
 	snprintf(tail, sizeof(tail), " 2>&1 | tail -n %d", TAIL);
 	if (!quiet_failures && command(self, seed, tail) != 0)
@@ -195,9 +205,10 @@ static int run_range(uint64_t first, uint64_t count, int jobs, const char *self)
 
 static int usage(void)
 {
-	fputs("usage: sim [-f] [-a] [-2] [-q] [-s FIRST] [-n COUNT] [-j JOBS]   runs that many "
+	fputs("usage: sim [-f] [-a] [-2] [-q] [-c CLIENTS] [-b BROKERS] [-s FIRST] [-n COUNT] [-j "
+	      "JOBS]   runs that many "
 	      "seeds\n"
-	      "       sim [-f] -v SEED     one seed, with its log\n"
+	      "       sim [-f] [-c CLIENTS] [-b BROKERS] -v SEED     one seed, with its log\n"
 	      "       sim -r FILE          the seeds in a file\n"
 	      "       sim -t DIRECTORY     deployed peers' models against their transcripts\n"
 	      "-f: a fleet of 1,000 clients for an hour; -q: failing seeds by number only\n"
@@ -214,13 +225,17 @@ int main(int argc, char **argv)
 	int c;
 
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
-	while ((c = getopt(argc, argv, "2afqv:s:n:j:r:t:")) != -1) {
+	while ((c = getopt(argc, argv, "2afqb:c:v:s:n:j:r:t:")) != -1) {
 		if (c == '2')
 			twice = true;
 		else if (c == 'f')
 			fleet = true;
 		else if (c == 'a')
 			all_kinds = true;
+		else if (c == 'b')
+			brokers = (uint32_t)strtoul(optarg, NULL, 10);
+		else if (c == 'c')
+			clients = (uint32_t)strtoul(optarg, NULL, 10);
 		else if (c == 'q')
 			quiet_failures = true;
 		else if (c == 's')

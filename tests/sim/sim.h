@@ -194,7 +194,8 @@ struct sim {
 	uint64_t digest;     /* of all that was sent and done, and when */
 	uint8_t fill;        /* of memory that nobody has written to yet */
 	bool verbose;
-	/* the plan */
+	/* the plan; 0 of clients or brokers: as many as the seed says */
+	uint32_t want_clients, want_brokers;
 	struct td_time heal_at;
 	struct census census;
 };
