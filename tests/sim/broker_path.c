@@ -202,6 +202,13 @@ static void keep_record(struct sim_broker *b, const struct td_action *a)
 		b->engine, a->handle, b->records[a->handle.index], sim_broker_now(b));
 }
 
+static void forget(struct sim_broker *b, uint32_t index)
+{
+	b->record_sizes[index] = 0;
+	td_hook_runs_forget(&b->runs, index);
+	sim_check(b->sim, !b->ifaces[index].present);
+}
+
 static void tell_counts(const struct sim_broker *b)
 {
 	for (uint32_t i = 0; i < b->config.max_tunnels; i++)
@@ -262,9 +269,8 @@ void sim_broker_act(struct sim_broker *b, const struct td_action *a)
 		oracle_action(&b->oracle, a);
 	switch (a->kind) {
 	case TD_ACTION_HOOK:
-		if (a->hook == TD_HOOK_RATE_LIMITED)
-			return;
-		run_hook(b, a, err);
+		if (a->hook != TD_HOOK_RATE_LIMITED)
+			run_hook(b, a, err);
 		break;
 	case TD_ACTION_DESTROY:
 		ask_path(b, a, err == -ENODEV ? -EBUSY : err); /* that would be a lie */
@@ -278,9 +284,7 @@ void sim_broker_act(struct sim_broker *b, const struct td_action *a)
 		keep_record(b, a);
 		break;
 	case TD_ACTION_FREED:
-		b->record_sizes[a->handle.index] = 0;
-		td_hook_runs_forget(&b->runs, a->handle.index);
-		sim_check(s, !b->ifaces[a->handle.index].present);
+		forget(b, a->handle.index);
 		break;
 	case TD_ACTION_UP:
 		sim_check(s, b->ifaces[a->handle.index].present || b->ifaces[a->handle.index].gone);

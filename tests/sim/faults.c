@@ -295,66 +295,68 @@ static void tell_client(struct sim *s)
 	sim_client_settle(c);
 }
 
-static void fault(struct sim *s)
+static void forget_nat(struct sim *s)
 {
-	struct sim_broker *b = some_broker(s);
 	struct sim_client *c = some_client(s);
 
-	switch (sim_below(s, 16)) {
-	case 0:
-	case 1:
-		end_client(s, false);
-		break;
-	case 2:
-		end_client(s, true);
-		break;
-	case 3:
-		end_broker(s, false);
-		break;
-	case 4:
-		end_broker(s, true);
-		break;
-	case 5:
-	case 6:
-		end_worker(s);
-		break;
-	case 7:
-	case 8:
-		sim_log(s, "the NAT of client %u forgets", c->number);
-		sim_rebind(c, sim_chance(s, 500));
-		break;
-	case 9:
-		obstruct(s, false);
-		break;
-	case 10:
-		obstruct(s, true);
-		break;
-	case 11:
-		change_link(s);
-		break;
-	case 12:
-		change_name(s);
-		break;
-	case 13:
-		jump(s);
-		break;
-	case 14:
-		if (b->running && sim_chance(s, 500))
-			sim_broker_lose(b);
-		else
-			block(s);
-		break;
-	default:
-		tell_client(s);
-		break;
-	}
+	sim_log(s, "the NAT of client %u forgets", c->number);
+	sim_rebind(c, sim_chance(s, 500));
 }
+
+static void crash_client(struct sim *s)
+{
+	end_client(s, false);
+}
+
+static void stop_client(struct sim *s)
+{
+	end_client(s, true);
+}
+
+static void crash_broker(struct sim *s)
+{
+	end_broker(s, false);
+}
+
+static void stop_broker(struct sim *s)
+{
+	end_broker(s, true);
+}
+
+static void cut(struct sim *s)
+{
+	obstruct(s, false);
+}
+
+static void swallow_data(struct sim *s)
+{
+	obstruct(s, true);
+}
+
+static void lose_or_block(struct sim *s)
+{
+	struct sim_broker *b = some_broker(s);
+
+	if (b->running && sim_chance(s, 500))
+		sim_broker_lose(b);
+	else
+		block(s);
+}
+
+/* What comes twice here comes twice as often. */
+static void (*const faults[])(struct sim *s) = {
+	crash_client, crash_client, stop_client, crash_broker,  stop_broker,  end_worker,
+	end_worker,   forget_nat,   forget_nat,  cut,           swallow_data, change_link,
+	change_name,  jump,         tell_client, lose_or_block,
+};
+
+#define FAULTS (sizeof(faults) / sizeof(faults[0]))
 
 void plan_next_fault(struct sim *s, const struct sim_event *e)
 {
 	(void)e;
 	if (!s->trouble)
 		return;
-	fault(s);
+	faults[sim_below(s, FAULTS)](s);
 	sim_at(s, sim_between(s, 0, TD_SECONDS(16)), plan_next_fault, 0);
 }

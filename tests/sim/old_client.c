@@ -8,33 +8,24 @@
 
 #define SECOND_US INT64_C(1000000)
 
-const struct old_client_kind old_client_0_2 = {
-	.name = "client 0.2",
-	.cookie_only = true,
-	.notifies_ffca = true,
-	.same_socket = true,
-	.attempt_s = 30,
-};
-const struct old_client_kind old_client_0_3_0 = {
-	.name = "client 0.3.0",
-	.tunnel_id = true,
-	.cookie_only = true,
-	.notifies_ffca = true,
-	.same_socket = true,
-	.attempt_s = 30,
-};
-const struct old_client_kind old_client_2017 = {
-	.name = "client of 2017",
-	.tunnel_id = true,
-	.features = true,
-	.notifies_ffca = true,
-	.attempt_s = 15,
-};
+const struct old_client_kind old_client_0_2 = { .name = "client 0.2",
+						.cookie_only = true,
+						.notifies_ffca = true,
+						.same_socket = true,
+						.attempt_s = 30 };
+const struct old_client_kind old_client_0_3_0 = { .name = "client 0.3.0",
+						  .tunnel_id = true,
+						  .cookie_only = true,
+						  .notifies_ffca = true,
+						  .same_socket = true,
+						  .attempt_s = 30 };
+const struct old_client_kind old_client_2017 = { .name = "client of 2017",
+						 .tunnel_id = true,
+						 .features = true,
+						 .notifies_ffca = true,
+						 .attempt_s = 15 };
 const struct old_client_kind old_client_2021 = {
-	.name = "client of 2021",
-	.tunnel_id = true,
-	.features = true,
-	.attempt_s = 15,
+	.name = "client of 2021", .tunnel_id = true, .features = true, .attempt_s = 15
 };
 
 static void send_message(struct old_client *c, uint32_t broker, uint8_t type, const void *payload,

@@ -205,56 +205,73 @@ static int run_range(uint64_t first, uint64_t count, int jobs, const char *self)
 
 static int usage(void)
 {
-	fputs("usage: sim [-f] [-a] [-2] [-q] [-c CLIENTS] [-b BROKERS] [-s FIRST] [-n COUNT] [-j "
-	      "JOBS]   runs that many "
-	      "seeds\n"
-	      "       sim [-f] [-c CLIENTS] [-b BROKERS] -v SEED     one seed, with its log\n"
-	      "       sim -r FILE          the seeds in a file\n"
-	      "       sim -t DIRECTORY     deployed peers' models against their transcripts\n"
-	      "-f: a fleet of 1,000 clients for an hour; -q: failing seeds by number only\n"
-	      "-2: runs each seed twice, which has to be the same\n"
-	      "-a: prints what happened how often; each kind of it has to\n",
+	fputs("usage: sim [OPTION ...] [-s FIRST] [-n COUNT] [-j JOBS]   runs that many seeds\n"
+	      "       sim [OPTION ...] -v SEED    one seed, with its log\n"
+	      "       sim -r FILE                 the seeds in a file\n"
+	      "       sim -t DIRECTORY            deployed peers' models against their "
+	      "transcripts\n"
+	      "-f: a fleet of 1,000 clients for an hour    -c CLIENTS, -b BROKERS: so many\n"
+	      "-2: each seed twice, which has to be the same    -q: of what fails only the seed\n"
+	      "-a: prints what happened how often; nothing of it may never happen\n",
 	      stderr);
 	return 2;
 }
 
+struct range {
+	uint64_t first, count;
+	int jobs;
+};
+
+/* An option of how to run seeds; false: it is none. */
+static bool set_option(int option, const char *value, struct range *range)
+{
+	switch (option) {
+	case '2':
+		return twice = true;
+	case 'a':
+		return all_kinds = true;
+	case 'f':
+		return fleet = true;
+	case 'q':
+		return quiet_failures = true;
+	case 'b':
+		return (brokers = (uint32_t)strtoul(value, NULL, 10)) <= OLD_BROKERS;
+	case 'c':
+		return (clients = (uint32_t)strtoul(value, NULL, 10)) <= UINT16_MAX;
+	case 's':
+		range->first = strtoull(value, NULL, 10);
+		return true;
+	case 'n':
+		range->count = strtoull(value, NULL, 10);
+		return true;
+	case 'j':
+		range->jobs = atoi(value);
+		return range->jobs >= 1;
+	default:
+		return false;
+	}
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t first = 1, count = 100;
-	int jobs = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	struct range range = { 1, 100, (int)sysconf(_SC_NPROCESSORS_ONLN) };
 	int c;
 
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	while ((c = getopt(argc, argv, "2afqb:c:v:s:n:j:r:t:")) != -1) {
-		if (c == '2')
-			twice = true;
-		else if (c == 'f')
-			fleet = true;
-		else if (c == 'a')
-			all_kinds = true;
-		else if (c == 'b')
-			brokers = (uint32_t)strtoul(optarg, NULL, 10);
-		else if (c == 'c')
-			clients = (uint32_t)strtoul(optarg, NULL, 10);
-		else if (c == 'q')
-			quiet_failures = true;
-		else if (c == 's')
-			first = strtoull(optarg, NULL, 10);
-		else if (c == 'n')
-			count = strtoull(optarg, NULL, 10);
-		else if (c == 'j')
-			jobs = atoi(optarg);
-		else if (c == 'r')
+		if (c == 'r')
 			return run_file(optarg, argv[0]);
-		else if (c == 't')
+		if (c == 't')
 			return sim_replay(optarg);
-		else if (c == 'v')
-			return run_one(strtoull(optarg, NULL, 10), true, NULL), 0;
-		else
+		if (c == 'v') {
+			run_one(strtoull(optarg, NULL, 10), true, NULL);
+			return 0;
+		}
+		if (!set_option(c, optarg, &range))
 			return usage();
 	}
 	if (optind != argc)
 		return usage();
-	jobs = jobs < 1 ? 1 : jobs > JOBS_MAX ? JOBS_MAX : jobs;
-	return run_range(first, count, jobs, argv[0]);
+	range.jobs = range.jobs > JOBS_MAX ? JOBS_MAX : range.jobs;
+	return run_range(range.first, range.count, range.jobs, argv[0]);
 }

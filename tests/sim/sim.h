@@ -6,7 +6,8 @@
  *	net.c       addresses, NAT, links that lose, delay, repeat, reorder, corrupt, swallow
  *	client.c    a client: the core's machine, or a model; its life
  *	client_path.c  … its sockets, lookups, data path and hooks
- *	broker.c    a broker: the core's engine, or a model; worker, crash, records
+ *	broker.c    a broker: the core's engine, or a model; its life
+ *	broker_worker.c  … another worker takes over
  *	broker_path.c  … its data path and hooks
  *	old_client.c, old_broker.c   models of deployed peers, written from docs/PROTOCOL.md and the
  *	            transcripts; they share no line with the core
@@ -257,13 +258,16 @@ void sim_broker_act(struct sim_broker *b, const struct td_action *a);
 /* Results of hooks that a new worker may not know. */
 void sim_broker_tell_hooks(struct sim_broker *b);
 
+/* --- broker_worker.c --- */
+void sim_broker_restart_worker(struct sim_broker *b, bool orderly);
+void sim_broker_lose(struct sim_broker *b); /* one of its interfaces, to another hand */
+
 /* --- broker.c --- */
 struct td_time sim_broker_now(const struct sim_broker *b);
 void sim_broker_start(struct sim_broker *b);
 void sim_broker_crash(struct sim_broker *b);
-void sim_broker_restart_worker(struct sim_broker *b, bool orderly);
 void sim_broker_stop(struct sim_broker *b, int64_t limit_us);
-void sim_broker_lose(struct sim_broker *b); /* one of its interfaces, to another hand */
+void sim_broker_new_engine(struct sim_broker *b);
 bool sim_broker_ended(const struct sim_broker *b);
 void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
 		   size_t size);
