@@ -84,7 +84,8 @@ static void drain(struct sim_broker *b)
 	b->oracle.now = sim_broker_now(b);
 	while (more) {
 		more = send_all(b);
-		while (!dies(b) && td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
+		while (!dies(b) && !b->behind &&
+		       td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
 			touch(b, a.handle);
 			sim_broker_act(b, &a);
 			more = !step(b, &a);
@@ -103,6 +104,8 @@ static void wake(struct sim *s, const struct sim_event *e)
 	if (!b->running || b->life != e->life || b->wake_at.us != e->at.us)
 		return;
 	b->wake_at = TD_NEVER;
+	if (b->busy_until.us > s->now.us || b->behind)
+		return;
 	if (b->old_model)
 		old_broker_tick(&b->old, now.us);
 	else
@@ -157,7 +160,7 @@ void sim_broker_settle(struct sim_broker *b)
 	drain(b);
 	if (dies(b))
 		die(b);
-	else
+	else if (!b->behind)
 		sleep_until(b, td_engine_deadline(b->engine));
 }
 
@@ -263,7 +266,8 @@ void sim_broker_start(struct sim_broker *b)
 {
 	sim_log(b->sim, "broker %u starts%s", b->number, b->old_model ? ", the deployed one" : "");
 	b->running = true;
-	b->stopping = b->blocked = false;
+	b->stopping = b->blocked = b->behind = false;
+	b->busy_until = b->sim->now;
 	b->accident = SIM_NOTHING;
 	b->life++;
 	b->wake_at = TD_NEVER;

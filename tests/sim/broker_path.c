@@ -96,7 +96,8 @@ static void done(struct sim *s, const struct sim_event *e)
 	struct sim_broker *b = &s->brokers[e->node];
 	struct td_session_info session;
 
-	if (!b->running || b->life != e->life || b->worker != e->slot)
+	if (!b->running || b->life != e->life || b->worker != e->slot ||
+	    sim_defer(s, e, b->busy_until))
 		return;
 	if (e->order < b->newest_asked)
 		sim_saw(s, SAW_OUT_OF_ORDER);
@@ -111,7 +112,8 @@ static void done_again(struct sim *s, const struct sim_event *e)
 {
 	struct sim_broker *b = &s->brokers[e->node];
 
-	if (!b->running || b->life != e->life || b->worker != e->slot)
+	if (!b->running || b->life != e->life || b->worker != e->slot ||
+	    sim_defer(s, e, b->busy_until))
 		return;
 	sim_saw(s, td_engine_session(b->engine, e->handle) ? SAW_TWICE : SAW_TOO_LATE);
 	report(b, e, e->err);
@@ -160,7 +162,7 @@ static void hook_done(struct sim *s, const struct sim_event *e)
 	struct sim_broker *b = &s->brokers[e->node];
 	struct td_hook_run *run;
 
-	if (!b->running || b->life != e->life)
+	if (!b->running || b->life != e->life || sim_defer(s, e, b->busy_until))
 		return;
 	run = td_hook_runs_end(&b->runs, (uint64_t)e->sequence << 32 | e->handle.index, e->err);
 	if (run)
@@ -174,7 +176,7 @@ static void hook_told(struct sim *s, const struct sim_event *e)
 {
 	struct sim_broker *b = &s->brokers[e->node];
 
-	if (b->running && b->life == e->life)
+	if (b->running && b->life == e->life && !sim_defer(s, e, b->busy_until))
 		sim_broker_tell_hooks(b);
 }
 

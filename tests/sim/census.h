@@ -63,6 +63,8 @@
 	X(WORKER_CRASH, "worker crashes")                                             \
 	X(WORKER_CRASH_MID, "worker crashes between two of its actions")              \
 	X(WORKER_UPGRADE, "worker is replaced")                                       \
+	X(CLIENT_STALL, "client has no time")                                         \
+	X(BROKER_STALL, "broker has no time")                                         \
 	X(CLIENT_JUMP, "clock of a client jumps")                                     \
 	X(BROKER_JUMP, "clock of a broker jumps")                                     \
 	/* data paths and hooks */                                                    \

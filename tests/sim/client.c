@@ -56,6 +56,8 @@ static void wake(struct sim *s, const struct sim_event *e)
 	if (!c->running || c->life != e->life || c->wake_at.us != e->at.us)
 		return;
 	c->wake_at = TD_NEVER;
+	if (c->busy_until.us > s->now.us || c->behind)
+		return;
 	if (c->old_kind)
 		old_client_tick(&c->old, now.us);
 	else
@@ -105,6 +107,8 @@ void sim_client_settle(struct sim_client *c)
 		sleep_until(c, (struct td_time){ old_client_deadline(&c->old) });
 		return;
 	}
+	if (c->behind)
+		return;
 	send_all(c);
 	while (td_client_next_action(c->machine, &a, sim_client_now(c))) {
 		sim_client_act(c, &a);
@@ -185,7 +189,8 @@ void sim_client_start(struct sim_client *c)
 	sim_log(s, "client %u starts%s%s", c->number, c->old_kind ? ", as " : "",
 		c->old_kind ? c->old_kind->name : "");
 	c->running = true;
-	c->ending = false;
+	c->ending = c->behind = false;
+	c->busy_until = s->now;
 	c->life++;
 	c->wake_at = c->up_since = TD_NEVER;
 	c->lookups = c->steps = 0;

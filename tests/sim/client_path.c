@@ -28,7 +28,7 @@ static void path_done(struct sim *s, const struct sim_event *e)
 	struct sim_client *c = &s->clients[e->node];
 	struct sim_local *local = &c->local;
 
-	if (!c->running || c->life != e->life)
+	if (!c->running || c->life != e->life || sim_defer(s, e, c->busy_until))
 		return;
 	if (e->kind == TD_CLIENT_CREATE && local->creating && local->sequence == e->sequence) {
 		local->creating = false;
@@ -141,7 +141,7 @@ static void resolved(struct sim *s, const struct sim_event *e)
 	struct sim_client *c = &s->clients[e->node];
 	struct sim_name name = s->names[e->slot];
 
-	if (!c->running || c->life != e->life)
+	if (!c->running || c->life != e->life || sim_defer(s, e, c->busy_until))
 		return;
 	c->lookups--;
 	if (s->trouble && sim_chance(s, 50)) {

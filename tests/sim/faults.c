@@ -254,6 +254,71 @@ static void jump(struct sim *s)
 	}
 }
 
+static void client_goes_on(struct sim *s, const struct sim_event *e)
+{
+	struct sim_client *c = &s->clients[e->node];
+
+	c->behind = false;
+	if (!c->running)
+		return;
+	if (!c->old_kind)
+		td_client_tick(c->machine, sim_client_now(c));
+	sim_client_settle(c);
+}
+
+static void broker_goes_on(struct sim *s, const struct sim_event *e)
+{
+	struct sim_broker *b = &s->brokers[e->node];
+
+	b->behind = false;
+	if (!b->running)
+		return;
+	if (!b->old_model)
+		td_engine_tick(b->engine, sim_broker_now(b));
+	sim_broker_settle(b);
+}
+
+/* Now it hears all that came meanwhile, and then goes on: these events have been put off to the same
+ * time, in their order. */
+static void catch_up(struct sim *s, const struct sim_event *e)
+{
+	const bool client = e->kind != 0;
+
+	if (client)
+		s->clients[e->node].behind = s->clients[e->node].life == e->life;
+	else
+		s->brokers[e->node].behind = s->brokers[e->node].life == e->life;
+	sim_at(s, 0, client ? client_goes_on : broker_goes_on, 0)->node = e->node;
+}
+
+/* A machine that has no time for it. */
+static void stall(struct sim *s)
+{
+	const int64_t left_us = PLAN_TROUBLE_US - s->now.us;
+	int64_t us = sim_between(s, 0, TD_SECONDS(sim_chance(s, 300) ? 90 : 3));
+	struct sim_event *e;
+
+	us = us < left_us ? us : left_us;
+	e = sim_at(s, us, catch_up, 0);
+	e->kind = sim_chance(s, 500);
+	if (e->kind) {
+		struct sim_client *c = some_client(s);
+
+		c->busy_until = td_time_add(s->now, us);
+		e->node = c->number;
+		e->life = c->life;
+	} else {
+		struct sim_broker *b = some_broker(s);
+
+		b->busy_until = td_time_add(s->now, us);
+		e->node = b->number;
+		e->life = b->life;
+	}
+	sim_saw(s, e->kind ? SAW_CLIENT_STALL : SAW_BROKER_STALL);
+	sim_log(s, "%s %u has no time for %.3f s", e->kind ? "client" : "broker", e->node,
+		(double)us / 1e6);
+}
+
 static void unblock(struct sim *s, const struct sim_event *e)
 {
 	struct sim_broker *b = &s->brokers[e->node];
@@ -345,9 +410,9 @@ static void lose_or_block(struct sim *s)
 
 /* What comes twice here comes twice as often. */
 static void (*const faults[])(struct sim *s) = {
-	crash_client, crash_client, stop_client, crash_broker,  stop_broker,  end_worker,
-	end_worker,   forget_nat,   forget_nat,  cut,           swallow_data, change_link,
-	change_name,  jump,         tell_client, lose_or_block,
+	crash_client, crash_client, stop_client, crash_broker, stop_broker,   end_worker,
+	end_worker,   forget_nat,   forget_nat,  cut,          swallow_data,  change_link,
+	stall,        change_name,  jump,        tell_client,  lose_or_block,
 };
 
 #define FAULTS (sizeof(faults) / sizeof(faults[0]))

@@ -138,6 +138,8 @@ static void arrive_up(struct sim *s, const struct sim_event *e)
 	struct sim_broker *b = &s->brokers[e->node];
 	const struct td_flow flow = { .local = e->to, .peer = e->from };
 
+	if (sim_defer(s, e, b->busy_until))
+		return;
 	if (b->running)
 		sim_broker_rx(b, &flow, e->bytes, e->size);
 }
@@ -147,6 +149,8 @@ static void arrive_down(struct sim *s, const struct sim_event *e)
 	uint32_t slot, n = sim_client_at(s, &e->to, &slot);
 	struct sim_client *c = n == UINT32_MAX ? NULL : &s->clients[n];
 
+	if (c && sim_defer(s, e, c->busy_until))
+		return;
 	if (c && c->running && td_addr_equal(&c->sockets[slot].remote, &e->from))
 		sim_client_rx(c, slot, e->bytes, e->size);
 }

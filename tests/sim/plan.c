@@ -15,10 +15,9 @@
 
 #include "plan.h"
 
-#define TROUBLE_US TD_SECONDS(240)
-#define LIVE_US    TD_SECONDS(150) /* from the healing to a tunnel for everybody */
-#define KEEP_US    TD_SECONDS(120) /* … which then stays */
-#define STOP_US    TD_SECONDS(60)
+#define LIVE_US TD_SECONDS(150) /* from the healing to a tunnel for everybody */
+#define KEEP_US TD_SECONDS(120) /* … which then stays */
+#define STOP_US TD_SECONDS(60)
 
 /* Deployed ones sit out 60 s of silence, then 15 or 30 s at each broker that does not answer. */
 #define OLD_LIVE_US TD_SECONDS(300)
@@ -211,7 +210,7 @@ void sim_run_plan(struct sim *s)
 		sim_at(s, sim_between(s, 0, TD_SECONDS(20)), plan_start_client, 0)->node = c;
 	sim_at(s, TD_SECONDS(5), plan_next_fault, 0);
 	sim_watch_tunnels(s, NULL);
-	plan_pass(s, TROUBLE_US);
+	plan_pass(s, PLAN_TROUBLE_US);
 	heal(s);
 	plan_pass(s, any_old(s) ? OLD_LIVE_US : LIVE_US);
 	sim_judge_clients(s);

@@ -150,6 +150,20 @@ struct sim_event *sim_at(struct sim *s, int64_t delay_us,
 	return e;
 }
 
+bool sim_defer(struct sim *s, const struct sim_event *e, struct td_time until)
+{
+	struct sim_event *later, stamp;
+
+	if (until.us <= s->now.us)
+		return false;
+	later = sim_at(s, until.us - s->now.us, e->run, e->size);
+	stamp = *later;
+	memcpy(later, e, sizeof(*e) + e->size);
+	later->at = stamp.at;
+	later->order = stamp.order;
+	return true;
+}
+
 void sim_run_until(struct sim *s, struct td_time end)
 {
 	running = s;

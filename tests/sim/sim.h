@@ -106,6 +106,8 @@ struct sim_client {
 	struct sim *sim;
 	uint32_t number, life;
 	bool running, ending;
+	struct td_time busy_until; /* it has no time for anything … */
+	bool behind;               /* … and then is fed with all of it before it does something */
 	const struct old_client_kind *old_kind; /* NULL: it runs the core */
 	struct td_client_config config;
 	char uuid[32];
@@ -144,6 +146,8 @@ struct sim_broker {
 	struct sim *sim;
 	uint32_t number, life, worker; /* worker: restarts within a life */
 	bool running, stopping, blocked;
+	struct td_time busy_until; /* as of a client … */
+	bool behind;               /* … but that it answers datagrams one by one */
 	bool old_model;
 	struct td_addr addr[2]; /* IPv4, IPv6 */
 	struct td_engine_config config;
@@ -221,6 +225,8 @@ void sim_log(const struct sim *s, const char *format, ...) __attribute__((format
 /* An event in so many microseconds, with room for so many bytes; the caller fills it. */
 struct sim_event *sim_at(struct sim *s, int64_t delay_us,
 			 void (*run)(struct sim *, const struct sim_event *), size_t size);
+/* Puts the event off until then; false: that time has come. */
+bool sim_defer(struct sim *s, const struct sim_event *e, struct td_time until);
 void sim_run_until(struct sim *s, struct td_time end);
 void sim_free(struct sim *s);
 uint32_t sim_below(struct sim *s, uint32_t bound);
