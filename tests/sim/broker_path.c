@@ -240,6 +240,14 @@ static void run_hook(struct sim_broker *b, const struct td_action *a, int err)
 		sim_saw(s, SAW_HOOK_SLOW);
 }
 
+/* What was said to the slot's last session, which had the same numbers, comes now. */
+static void answer_dead(struct sim_broker *b, const struct td_action *a)
+{
+	struct sim_event *e = answer(b, a, 0, 0, done_again);
+
+	e->handle.generation--;
+}
+
 /* Asks the data path; now and then it says the same twice. */
 static void ask_path(struct sim_broker *b, const struct td_action *a, int err)
 {
@@ -247,6 +255,8 @@ static void ask_path(struct sim_broker *b, const struct td_action *a, int err)
 	const int64_t us = delay(s, false);
 
 	answer(b, a, us, err, done);
+	if (s->trouble && sim_chance(s, 50))
+		answer_dead(b, a);
 	if (err != 0)
 		sim_saw(s, SAW_FAILED);
 	if (a->kind == TD_ACTION_CREATE && us > CREATE_LIMIT)
