@@ -313,27 +313,15 @@ bool sim_broker_ended(const struct sim_broker *b)
 
 /* --- what it has --- */
 
-static uint32_t slot_of(const struct sim_broker *b, const struct td_flow *flow)
-{
-	uint32_t i;
-
-	for (i = 0; i < b->config.max_tunnels; i++) {
-		const struct watch *v = &b->oracle.watches[i];
-		const struct td_session_info *info = td_engine_session(b->engine, v->handle);
-
-		if (v->live && v->up && !v->closing && info && b->ifaces[i].present &&
-		    td_flow_equal(&info->flow, flow))
-			break;
-	}
-	return i;
-}
-
 struct sim_iface *sim_broker_iface(const struct sim_broker *b, const struct td_flow *flow)
 {
-	const uint32_t slot =
-		b->running && !b->old_model ? slot_of(b, flow) : b->config.max_tunnels;
+	const struct session *s =
+		b->running && !b->old_model ? td_session_by_flow(b->engine, flow) : NULL;
+	const uint32_t slot = s ? td_session_handle(b->engine, s).index : 0;
+	const struct watch *v = &b->oracle.watches[slot];
 
-	return slot < b->config.max_tunnels ? &b->ifaces[slot] : NULL;
+	return s && v->live && v->up && !v->closing && b->ifaces[slot].present ? &b->ifaces[slot]
+									       : NULL;
 }
 
 static void view_old(struct sim_view *view, const struct sim_broker *b,

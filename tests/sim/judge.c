@@ -179,7 +179,7 @@ static void watch_iface(struct sim *s, const struct sim_broker *b, uint32_t inde
 	if (client < s->client_count &&
 	    td_addr_equal(&s->clients[client].sockets[slot].remote, &iface->session.flow.local))
 		iface->used = s->now;
-	if (b->busy_until.us > s->now.us) /* then it hears all that was sent meanwhile */
+	if (b->busy_until.us >= s->now.us) /* then it hears all that was sent meanwhile */
 		iface->used = s->now;
 	if (s->lied || td_time_since(s->now, iface->used) <= UNUSED_US)
 		return;

@@ -13,6 +13,7 @@
 
 #define IPV4_UDP_HEADERS 28
 #define IPV6_UDP_HEADERS 48
+#define DIGESTED         64 /* bytes of a datagram; behind them there are zeros of a probe */
 
 struct sim_link *sim_link(const struct sim *s, uint32_t client, uint32_t broker)
 {
@@ -214,7 +215,7 @@ static void travel(struct sim *s, const struct sim_way *way, const struct sim_ev
 	int copies = 1 + sim_chance(s, duplicates(s, way, like, bytes[4]));
 
 	s->datagrams++;
-	sim_digest(s, bytes, size);
+	sim_digest(s, bytes, size < DIGESTED ? size : DIGESTED);
 	if (swallowed(s, way, size + headers))
 		return;
 	if (copies > 1)

@@ -257,13 +257,13 @@ int main(int argc, char **argv)
 	struct range range = { 1, 100, (int)sysconf(_SC_NPROCESSORS_ONLN) };
 	int c;
 
-	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
 	while ((c = getopt(argc, argv, "2afqb:c:v:s:n:j:r:t:")) != -1) {
 		if (c == 'r')
 			return run_file(optarg, argv[0]);
 		if (c == 't')
 			return sim_replay(optarg);
 		if (c == 'v') {
+			setvbuf(stdout, NULL, _IOLBF, 0); /* nothing of it may be lost */
 			run_one(strtoull(optarg, NULL, 10), true, NULL);
 			return 0;
 		}

@@ -29,8 +29,10 @@ static void check_session(const struct td_engine *e, const struct session *s)
 	/* What has something to say is in the list of those that are asked. */
 	if (s->send != 0)
 		assert_true(s->sending.linked);
-	if (s->state == SESSION_FREE && (s->notes & NOTE_FREED) && s->send == 0)
-		assert_true(s->acting.linked);
+	if (s->state == SESSION_FREE) {
+		assert_int_equal(s->send, 0);
+		assert_true(!(s->notes & NOTE_FREED) || s->acting.linked);
+	}
 	if (s->hook_sequence != 0)
 		assert_int_not_equal(s->hook_sequence, s->path_sequence);
 	assert_int_equal(s->owner.kind, OWNER_SESSION);
@@ -38,7 +40,7 @@ static void check_session(const struct td_engine *e, const struct session *s)
 	if (s->state == SESSION_CREATING || s->state == SESSION_UP || s->state == SESSION_CLOSING)
 		assert_true(td_timer_running(&s->owner.timer));
 	if (s->state == SESSION_DOWN)
-		assert_true(s->hook_sequence != 0 || s->acting.linked ||
+		assert_true(s->hook_sequence != 0 || s->acting.linked || s->send != 0 ||
 			    td_timer_running(&s->owner.timer));
 	if (s->state == SESSION_ABANDONED)
 		assert_int_not_equal(s->path_sequence, 0);

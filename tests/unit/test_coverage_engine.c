@@ -108,12 +108,51 @@ static void test_a_record_without_generation_is_refused(void **state)
 	world_end(&w);
 }
 
+/* It lost its interface, and the ERROR cannot be sent: its record must say that it has let go of its
+ * flow, or else a new worker takes it for the owner and drops who has the flow now. */
+static void test_who_cannot_say_farewell_does_not_keep_its_flow(void **state)
+{
+	struct td_engine_config config = config_for(2);
+	uint8_t old[TD_RECORD_MAX], new[TD_RECORD_MAX];
+	struct client c = client_number(0);
+	struct td_handle first, handle;
+	size_t old_size, new_size;
+	struct td_engine *e;
+	struct world w;
+
+	(void)state;
+	config.hooks = 0;
+	world_start(&w, &config);
+	assert_true(client_join(&w, &c));
+	first = client_handle(&w, &c);
+	w.blocked = true;
+	td_engine_lost(w.e, first, w.now);
+	world_settle(&w);
+	assert_int_equal(world_count(&w, TD_ACTION_DESTROY, ANY_HOOK), 1);
+	client_prepare(&w, &c);
+	world_settle(&w);
+	assert_int_equal(world_count(&w, TD_ACTION_CREATE, ANY_HOOK), 2);
+	old_size = td_engine_export(w.e, first, old, w.now);
+	new_size = td_engine_export(w.e, client_handle(&w, &c), new, w.now);
+	assert_true(old_size > 0 && new_size > 0);
+	e = td_engine_init(malloc(td_engine_size(2)), &config, w.now);
+	assert_int_equal(td_engine_adopt(e, old, old_size, &handle, w.now), 0);
+	assert_int_equal(td_engine_adopt(e, new, new_size, &handle, w.now), 0);
+	check_engine(e);
+	free(e);
+	w.blocked = false;
+	world_settle(&w);
+	assert_int_equal(td_engine_tunnels(w.e), 1);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_an_applicant_with_another_data_cookie_is_another_one),
 		cmocka_unit_test(test_no_hook_for_who_is_gone),
 		cmocka_unit_test(test_sequence_numbers_pass_over_zero),
+		cmocka_unit_test(test_who_cannot_say_farewell_does_not_keep_its_flow),
 		cmocka_unit_test(test_a_record_without_generation_is_refused),
 	};
 
