@@ -347,6 +347,7 @@ struct sim_view sim_broker_view(const struct sim_broker *b, const struct td_flow
 		view.up = true;
 		sim_view_session(&view, &iface->session);
 		view.mtu = iface->mtu;
+		view.since = iface->made;
 	}
 	return view;
 }

@@ -25,9 +25,11 @@ static void make(struct sim_broker *b, uint32_t index, const struct td_session_i
 		sim_check(b->sim, strcmp(other->ifname, session->ifname) != 0);
 		sim_check(b->sim, !td_flow_equal(&other->flow, &session->flow));
 	}
-	*iface = (struct sim_iface){
-		.present = true, .session = *session, .mtu = session->mtu, .used = b->sim->now
-	};
+	*iface = (struct sim_iface){ .present = true,
+				     .session = *session,
+				     .mtu = session->mtu,
+				     .made = b->sim->now,
+				     .used = b->sim->now };
 }
 
 /* What DESTROY finds: the interface, or nothing if there is a reason for that. */

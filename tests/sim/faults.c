@@ -295,27 +295,23 @@ static void catch_up(struct sim *s, const struct sim_event *e)
 static void stall(struct sim *s)
 {
 	const int64_t left_us = PLAN_TROUBLE_US - s->now.us;
-	int64_t us = sim_between(s, 0, TD_SECONDS(sim_chance(s, 300) ? 90 : 3));
+	const int64_t wish_us = sim_between(s, 0, TD_SECONDS(sim_chance(s, 300) ? 90 : 3));
+	const int64_t us = wish_us < left_us ? wish_us : left_us;
+	const bool client = sim_chance(s, 500);
+	struct sim_client *c = some_client(s);
+	struct sim_broker *b = some_broker(s);
+	struct td_time *busy_until = client ? &c->busy_until : &b->busy_until;
 	struct sim_event *e;
 
-	us = us < left_us ? us : left_us;
+	if (busy_until->us > s->now.us)
+		return;
+	*busy_until = td_time_add(s->now, us);
 	e = sim_at(s, us, catch_up, 0);
-	e->kind = sim_chance(s, 500);
-	if (e->kind) {
-		struct sim_client *c = some_client(s);
-
-		c->busy_until = td_time_add(s->now, us);
-		e->node = c->number;
-		e->life = c->life;
-	} else {
-		struct sim_broker *b = some_broker(s);
-
-		b->busy_until = td_time_add(s->now, us);
-		e->node = b->number;
-		e->life = b->life;
-	}
-	sim_saw(s, e->kind ? SAW_CLIENT_STALL : SAW_BROKER_STALL);
-	sim_log(s, "%s %u has no time for %.3f s", e->kind ? "client" : "broker", e->node,
+	e->kind = client;
+	e->node = client ? c->number : b->number;
+	e->life = client ? c->life : b->life;
+	sim_saw(s, client ? SAW_CLIENT_STALL : SAW_BROKER_STALL);
+	sim_log(s, "%s %u has no time for %.3f s", client ? "client" : "broker", e->node,
 		(double)us / 1e6);
 }
 

@@ -10,9 +10,10 @@
 #include "core/engine_impl.h"
 #include "sim.h"
 
-#define OLD_MTU_US TD_SECONDS(60) /* by then a deployed client has measured */
-#define TELL_US    TD_SECONDS(5)
-#define WATCH_US   TD_SECONDS(5)
+#define OLD_MTU_US  TD_SECONDS(60) /* by then a deployed client has measured */
+#define OLD_CALM_US TD_SECONDS(30) /* after the healing, nobody has begun before it */
+#define TELL_US     TD_SECONDS(5)
+#define WATCH_US    TD_SECONDS(5)
 /* The broker's timeout, and how long the network keeps what a client sent last. */
 #define UNUSED_US TD_SECONDS(120 + 25 + 5)
 
@@ -79,7 +80,8 @@ static bool old_has_measured(const struct sim *s, const struct sim_client *c,
 	const struct sim_broker *b = &s->brokers[mine->broker];
 	const struct old_tunnel *t = b->old_model ? old_broker_tunnel(&b->old, &mine->flow) : NULL;
 
-	return mine->since.us > s->heal_at.us && td_time_since(s->now, mine->since) > OLD_MTU_US &&
+	return td_time_since(mine->since, s->heal_at) > OLD_CALM_US &&
+	       td_time_since(s->now, mine->since) > OLD_MTU_US &&
 	       (t ? t->measured != 0 : c->old.measured != 0);
 }
 
@@ -93,16 +95,17 @@ static bool mtus_agree(const struct sim *s, const struct sim_client *c, const st
 	const uint16_t most =
 		(uint16_t)(least(c->config.max_mtu, b->config.max_mtu) - cookie_size(mine));
 	const uint16_t best = least(fits, most);
+	const bool calm = mine->since.us > s->heal_at.us && theirs->since.us > s->heal_at.us;
 
 	if (b->config.fixed_mtu != 0)
 		return true; /* each to its own: the operator knows best */
 	if (b->old_model || c->old_kind)
 		return !old_has_measured(s, c, mine) || mine->mtu == theirs->mtu;
-	if (mine->since.us < s->heal_at.us && still_searches(c, b, &mine->flow))
+	if (!calm && still_searches(c, b, &mine->flow))
 		return true;
 	if (mine->mtu != theirs->mtu || (mine->mtu > fits && mine->mtu > 1280))
 		return false;
-	return mine->since.us < s->heal_at.us || mine->mtu == (best > 1280 ? best : 1280);
+	return !calm || mine->mtu == (best > 1280 ? best : 1280);
 }
 
 /* Whose tunnel is it that works? */

@@ -130,6 +130,7 @@ struct sim_client {
 };
 
 struct sim_iface {
+	struct td_time made;
 	struct td_time used; /* by a client, last */
 	bool present;
 	bool gone; /* it was removed without a DESTROY that was answered */
