@@ -57,6 +57,12 @@ void _assert_int_not_equal(const LargestIntegralType a, const LargestIntegralTyp
 	refuse(file, line, text);
 }
 
+void _assert_in_range(const LargestIntegralType value, const LargestIntegralType minimum,
+		      const LargestIntegralType maximum, const char *const file, const int line)
+{
+	_assert_true(value >= minimum && value <= maximum, "out of range", file, line);
+}
+
 void _fail(const char *const file, const int line)
 {
 	refuse(file, line, "what must not happen");

@@ -207,7 +207,7 @@ void check_begin(struct engine_parts *p, const struct td_engine *e)
 	}
 }
 
-static void check_timer(const struct td_timers *t, const struct td_timer *timer)
+static void check_place(const struct td_timers *t, const struct td_timer *timer)
 {
 	const uint32_t place = timer->place;
 
@@ -227,9 +227,9 @@ void check_touched(struct engine_parts *p, const struct td_engine *e, uint32_t i
 	const struct applicant *a = td_admission_find(e, &s->info.flow);
 
 	check_session(e, s);
-	check_timer(&e->timers, &s->owner.timer);
+	check_place(&e->timers, &s->owner.timer);
 	if (a)
-		check_timer(&e->timers, &a->owner.timer);
+		check_place(&e->timers, &a->owner.timer);
 	subtract(&p->sums, &p->parts[index]);
 	p->parts[index] = part_of(s);
 	add(&p->sums, &p->parts[index]);
