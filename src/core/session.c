@@ -221,7 +221,8 @@ void td_session_advance(struct td_engine *e, struct session *s, struct td_time n
 
 	if (s->state == SESSION_CLOSING && !(s->hooks_due & before_destroy) && !running)
 		td_session_enter(e, s, SESSION_DESTROYING, now);
-	if (s->state == SESSION_DOWN && s->hooks_due == 0 && !running)
+	/* Until the last word is said: the slot's next owner would say it, or nobody. */
+	if (s->state == SESSION_DOWN && s->hooks_due == 0 && !running && s->send == 0)
 		td_session_enter(e, s, SESSION_FREE, now);
 }
 

@@ -141,7 +141,7 @@ static bool note_action(struct td_engine *e, struct session *s, struct td_action
 		action->end = s->end;
 		action->err = s->err;
 		action->counts = s->counts;
-	} else if ((s->notes & NOTE_FREED) && s->send == 0) {
+	} else if (s->notes & NOTE_FREED) {
 		s->notes = 0;
 		action->kind = TD_ACTION_FREED;
 		e->used--;

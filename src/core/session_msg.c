@@ -149,5 +149,6 @@ size_t td_session_tx(struct td_engine *e, struct session *s, uint8_t *bytes, siz
 		size = td_msg_put(&msg, TD_FROM_BROKER, bytes, capacity);
 		td_session_rearm(e, s);
 	}
+	td_session_advance(e, s, now); /* the end of one that is down may wait for its ERROR */
 	return size;
 }

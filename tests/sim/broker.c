@@ -1,215 +1,62 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
  * A broker: the core's engine or the model of the deployed one, and the program around it: a data
- * path that hesitates and fails, hooks that take their time, a worker that is replaced.
+ * path and hooks (broker_path.c), a worker that is replaced.
  *
  * Each action goes through the oracle of tests/unit, and the engine's memory is looked through
- * after every event. The data path here is the judge of what CREATE made and DESTROY removed.
+ * after every event.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim.h"
+#include "core/engine_impl.h"
+#include "old_wire.h"
+#include "plan.h"
 
 struct td_time sim_broker_now(const struct sim_broker *b)
 {
 	return (struct td_time){ b->sim->now.us + b->clock_us };
 }
 
-/* --- data path --- */
+/* --- what it has to say and to do --- */
 
-static void make(struct sim_broker *b, uint32_t index, const struct td_session_info *session)
+/* Has it, or its worker, to die right here? Then nothing more of it is drained. (An mtu-changed hook
+ * whose record was lost may run once more: that one and its record go together here.) */
+static bool step(struct sim_broker *b, const struct td_action *a)
 {
-	struct sim_iface *iface = &b->ifaces[index];
-
-	for (uint32_t i = 0; i < b->config.max_tunnels; i++) {
-		const struct td_session_info *other = &b->ifaces[i].session;
-
-		if (!b->ifaces[i].present)
-			continue;
-		sim_check(b->sim, other->tunnel_id != session->tunnel_id);
-		sim_check(b->sim, strcmp(other->ifname, session->ifname) != 0);
-		sim_check(b->sim, !td_flow_equal(&other->flow, &session->flow));
-	}
-	*iface = (struct sim_iface){ .present = true, .session = *session, .mtu = session->mtu };
+	if (a && a->kind == TD_ACTION_HOOK && a->hook == TD_HOOK_MTU_CHANGED)
+		return false;
+	return b->accident != SIM_NOTHING && b->steps > 0 && --b->steps == 0;
 }
 
-/* What DESTROY finds: the interface, or nothing if there is a reason for that. */
-static int unmake(struct sim_broker *b, uint32_t index, int err)
+static bool dies(const struct sim_broker *b)
 {
-	struct sim_iface *iface = &b->ifaces[index];
-
-	if (!iface->present) {
-		sim_check(b->sim, iface->gone);
-		return -ENODEV;
-	}
-	if (err == 0 || iface->failures == 2) {
-		iface->present = false;
-		return 0;
-	}
-	iface->failures++;
-	return err;
+	return b->accident != SIM_NOTHING && b->steps == 0;
 }
 
-static int perform(struct sim_broker *b, const struct sim_event *e,
-		   const struct td_session_info *session)
+static void touch(struct sim_broker *b, struct td_handle handle)
 {
-	switch ((enum td_action_kind)e->kind) {
-	case TD_ACTION_CREATE:
-		if (e->err == 0)
-			make(b, e->handle.index, session);
-		return e->err;
-	case TD_ACTION_DESTROY:
-		return unmake(b, e->handle.index, e->err);
-	case TD_ACTION_SET_MTU:
-		if (e->err == 0)
-			b->ifaces[e->handle.index].mtu = session->mtu;
-		return e->err;
-	case TD_ACTION_SET_RATE:
-	case TD_ACTION_HOOK:
-	case TD_ACTION_UP:
-	case TD_ACTION_DOWN:
-	case TD_ACTION_CHANGED:
-	case TD_ACTION_FREED:
-	case TD_ACTION_COUNT:
-		break;
-	}
-	return e->err;
-}
-
-static void report(struct sim_broker *b, const struct sim_event *e, int err)
-{
-	const struct deed deed = {
-		.action = { .kind = (enum td_action_kind)e->kind,
-			    .handle = e->handle,
-			    .sequence = e->sequence },
-		.err = err,
-	};
-
-	sim_log(b->sim, "broker %u: action %d of %u ends with %d", b->number, e->kind,
-		e->handle.index, err);
-	b->oracle.now = sim_broker_now(b);
-	oracle_answer(&b->oracle, &deed);
-	td_engine_result(b->engine, e->handle, e->sequence, err, sim_broker_now(b));
-	sim_broker_settle(b);
-}
-
-/* slot: the worker that asked. Hooks belong to the parent, and outlive it. */
-static void done(struct sim *s, const struct sim_event *e)
-{
-	struct sim_broker *b = &s->brokers[e->node];
-	struct td_session_info session;
-
-	if (!b->running || b->life != e->life ||
-	    (e->kind != TD_ACTION_HOOK && b->worker != e->slot))
+	if (b->sim->check_every == 1 || handle.generation == 0)
 		return;
-	memcpy(&session, e->bytes, sizeof(session));
-	report(b, e, perform(b, e, &session));
-}
-
-/* The same result once more: nothing is done any more. */
-static void done_again(struct sim *s, const struct sim_event *e)
-{
-	struct sim_broker *b = &s->brokers[e->node];
-
-	if (b->running && b->life == e->life && b->worker == e->slot)
-		report(b, e, e->err);
-}
-
-static struct sim_event *answer(struct sim_broker *b, const struct td_action *a, int64_t delay_us,
-				int err, void (*run)(struct sim *, const struct sim_event *))
-{
-	struct sim_event *e = sim_at(b->sim, delay_us, run, sizeof(*a->session));
-
-	e->node = b->number;
-	e->life = b->life;
-	e->slot = b->worker;
-	e->handle = a->handle;
-	e->sequence = a->sequence;
-	e->kind = (int)a->kind;
-	e->err = err;
-	memcpy(e->bytes, a->session, sizeof(*a->session));
-	return e;
-}
-
-static int64_t delay(struct sim *s, bool hook)
-{
-	if (!s->trouble || sim_chance(s, 850))
-		return sim_between(s, 0, hook ? TD_MS(200) : TD_MS(20));
-	if (hook)
-		return sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 200 : 15));
-	return sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 40 : 4));
-}
-
-static int error(struct sim *s)
-{
-	static const int errors[] = { -EIO, -EEXIST, -ENODEV, -EPERM, -ETIMEDOUT };
-
-	return s->trouble && sim_chance(s, 60) ? errors[sim_below(s, 5)] : 0;
-}
-
-/* --- actions --- */
-
-static void keep_record(struct sim_broker *b, const struct td_action *a)
-{
-	b->record_sizes[a->handle.index] = (uint16_t)td_engine_export(
-		b->engine, a->handle, b->records[a->handle.index], sim_broker_now(b));
-}
-
-static void tell_counts(const struct sim_broker *b)
-{
-	for (uint32_t i = 0; i < b->config.max_tunnels; i++)
-		if (b->ifaces[i].present && !(b->sim->trouble && sim_chance(b->sim, 100)))
-			td_engine_counted(b->engine, b->oracle.watches[i].handle, b->ifaces[i].sent,
-					  b->ifaces[i].received, sim_broker_now(b));
-}
-
-static void act(struct sim_broker *b, const struct td_action *a)
-{
-	struct sim *s = b->sim;
-	int err = error(s);
-
-	if (a->kind == TD_ACTION_COUNT) {
-		tell_counts(b);
-		return;
-	}
-	sim_log(s, "broker %u: action %d hook %d of %u, sequence %u, MTU %u", b->number, a->kind,
-		a->hook, a->handle.index, a->sequence, a->session->mtu);
-	oracle_action(&b->oracle, a);
-	switch (a->kind) {
-	case TD_ACTION_HOOK:
-		if (a->hook == TD_HOOK_RATE_LIMITED)
+	for (uint32_t i = 0; i < b->touched_count; i++)
+		if (b->touched[i] == handle.index)
 			return;
-		answer(b, a, delay(s, true), err, done);
-		break;
-	case TD_ACTION_DESTROY:
-		if (err == -ENODEV)
-			err = -EBUSY; /* that would be a lie */
-		answer(b, a, delay(s, false), err, done);
-		break;
-	case TD_ACTION_CREATE:
-	case TD_ACTION_SET_MTU:
-	case TD_ACTION_SET_RATE:
-		answer(b, a, delay(s, false), err, done);
-		if (s->trouble && sim_chance(s, 30))
-			answer(b, a, sim_between(s, TD_SECONDS(40), TD_SECONDS(200)), 0,
-			       done_again);
-		break;
-	case TD_ACTION_CHANGED:
-		keep_record(b, a);
-		break;
-	case TD_ACTION_FREED:
-		b->record_sizes[a->handle.index] = 0;
-		sim_check(s, !b->ifaces[a->handle.index].present);
-		break;
-	case TD_ACTION_UP:
-		sim_check(s, b->ifaces[a->handle.index].present || b->ifaces[a->handle.index].gone);
-		break;
-	case TD_ACTION_DOWN:
-	case TD_ACTION_COUNT:
-		break;
+	sim_check(b->sim, b->touched_count < SIM_TOUCHED);
+	b->touched[b->touched_count++] = handle.index;
+}
+
+static void check(struct sim_broker *b)
+{
+	const bool all = b->checks++ % b->sim->check_every == 0;
+
+	if (b->sim->check_every == 1) {
+		check_engine(b->engine);
+		return;
 	}
+	for (uint32_t i = 0; i < b->touched_count; i++)
+		check_touched(&b->parts, b->engine, b->touched[i]);
+	b->touched_count = 0;
+	check_rest(&b->parts, b->engine, all);
 }
 
 static bool send_all(struct sim_broker *b)
@@ -219,10 +66,12 @@ static bool send_all(struct sim_broker *b)
 	bool any = false;
 	size_t size;
 
-	while (!b->blocked && (size = td_engine_tx(b->engine, &to, bytes, TD_ENGINE_TX_MAX,
-						   sim_broker_now(b))) > 0) {
+	while (!b->blocked && !dies(b) &&
+	       (size = td_engine_tx(b->engine, &to, bytes, TD_ENGINE_TX_MAX, sim_broker_now(b))) >
+		       0) {
+		touch(b, to.handle);
 		sim_send_down(b, &to.flow, bytes, size);
-		any = true;
+		any = !step(b, NULL);
 	}
 	return any;
 }
@@ -235,13 +84,14 @@ static void drain(struct sim_broker *b)
 	b->oracle.now = sim_broker_now(b);
 	while (more) {
 		more = send_all(b);
-		while (td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
-			act(b, &a);
-			more = true;
+		while (!dies(b) && !b->behind &&
+		       td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
+			touch(b, a.handle);
+			sim_broker_act(b, &a);
+			more = !step(b, &a);
 		}
 	}
-	if (b->checks++ % b->sim->check_every == 0)
-		check_engine(b->engine);
+	check(b);
 }
 
 /* --- time --- */
@@ -254,12 +104,14 @@ static void wake(struct sim *s, const struct sim_event *e)
 	if (!b->running || b->life != e->life || b->wake_at.us != e->at.us)
 		return;
 	b->wake_at = TD_NEVER;
+	if (b->busy_until.us > s->now.us || b->behind)
+		return;
 	if (b->old_model)
 		old_broker_tick(&b->old, now.us);
 	else
 		td_engine_tick(b->engine, now);
 	sim_broker_settle(b);
-	if (!b->old_model)
+	if (b->running && !b->old_model)
 		sim_check(s, td_engine_deadline(b->engine).us > now.us);
 }
 
@@ -281,6 +133,24 @@ static void sleep_until(struct sim_broker *b, struct td_time deadline)
 	e->life = b->life;
 }
 
+/* It was told to, between two of its actions: what it had not said yet it never says. */
+static void die(struct sim_broker *b)
+{
+	struct sim *s = b->sim;
+	const bool worker = b->accident == SIM_WORKER_CRASHES;
+
+	sim_log(s, "broker %u is interrupted", b->number);
+	b->accident = SIM_NOTHING;
+	if (worker) {
+		sim_saw(s, SAW_WORKER_CRASH_MID);
+		sim_broker_restart_worker(b, false);
+		return;
+	}
+	sim_saw(s, SAW_BROKER_CRASH_MID);
+	sim_broker_crash(b);
+	sim_at(s, sim_between(s, 0, TD_SECONDS(3)), plan_start_broker, 0)->node = b->number;
+}
+
 void sim_broker_settle(struct sim_broker *b)
 {
 	if (b->old_model) {
@@ -288,7 +158,28 @@ void sim_broker_settle(struct sim_broker *b)
 		return;
 	}
 	drain(b);
-	sleep_until(b, td_engine_deadline(b->engine));
+	if (dies(b))
+		die(b);
+	else if (!b->behind)
+		sleep_until(b, td_engine_deadline(b->engine));
+}
+
+static void rx_new(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
+		   size_t size)
+{
+	/* It may end the session of its flow, or make one. */
+	const struct session *before = td_session_by_flow(b->engine, flow), *after;
+
+	td_engine_rx(b->engine, flow, bytes, size, sim_broker_now(b));
+	after = td_session_by_flow(b->engine, flow);
+	if (before) {
+		touch(b, td_session_handle(b->engine, before));
+		/* A question from the same port, of another attempt, is a sign of life as well. */
+		if (bytes[4] == OLD_MSG_USAGE || bytes[4] == OLD_MSG_COOKIE)
+			b->ifaces[before - b->engine->sessions].used = b->sim->now;
+	}
+	if (after)
+		touch(b, td_session_handle(b->engine, after));
 }
 
 void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8_t *bytes,
@@ -302,10 +193,12 @@ void sim_broker_rx(struct sim_broker *b, const struct td_flow *flow, const uint8
 	memcpy(copy, bytes, size);
 	sim_log(b->sim, "broker %u < port %u type %02x, %zu bytes", b->number, flow->peer.port,
 		bytes[4], size);
+	if (b->old_model && b->old.deaf_to_usage && bytes[4] == OLD_MSG_USAGE)
+		sim_saw(b->sim, SAW_DEAF);
 	if (b->old_model)
 		old_broker_rx(&b->old, flow, copy, size, sim_broker_now(b).us);
 	else
-		td_engine_rx(b->engine, flow, copy, size, sim_broker_now(b));
+		rx_new(b, flow, copy, size);
 	free(copy);
 	sim_broker_settle(b);
 }
@@ -329,18 +222,21 @@ static void start_old(struct sim_broker *b)
 	old_broker_start(&b->old, td_rng_next(&b->sim->rng));
 }
 
-static void new_engine(struct sim_broker *b)
+void sim_broker_new_engine(struct sim_broker *b)
 {
 	const size_t size = td_engine_size(b->config.max_tunnels);
 
 	b->config.seed = td_rng_next(&b->sim->rng);
 	b->memory = malloc(size);
-	memset(b->memory, 0xee, size);
+	memset(b->memory, b->sim->fill, size);
 	b->engine = td_engine_init(b->memory, &b->config, sim_broker_now(b));
 	b->oracle.config = b->config;
 	b->oracle.stop_at = TD_NEVER;
 	b->oracle.stopping = false;
 	b->oracle.now = sim_broker_now(b);
+	b->touched_count = 0;
+	if (b->sim->check_every > 1)
+		check_begin(&b->parts, b->engine);
 }
 
 static void start_new(struct sim_broker *b)
@@ -352,7 +248,10 @@ static void start_new(struct sim_broker *b)
 		b->records = calloc(max, sizeof(*b->records));
 		b->record_sizes = calloc(max, sizeof(*b->record_sizes));
 		b->oracle.watches = calloc(max, sizeof(*b->oracle.watches));
+		sim_check(b->sim, td_hook_runs_init(&b->runs, max) == 0);
 	}
+	for (uint32_t i = 0; i < max; i++)
+		td_hook_runs_forget(&b->runs, i);
 	memset(b->ifaces, 0, max * sizeof(*b->ifaces));
 	memset(b->record_sizes, 0, max * sizeof(*b->record_sizes));
 	memset(b->oracle.watches, 0, max * sizeof(*b->oracle.watches));
@@ -360,14 +259,16 @@ static void start_new(struct sim_broker *b)
 		b->config.cookie_key[i] = (uint8_t)sim_below(b->sim, 256);
 		b->config.index_key[i] = (uint8_t)sim_below(b->sim, 256);
 	}
-	new_engine(b);
+	sim_broker_new_engine(b);
 }
 
 void sim_broker_start(struct sim_broker *b)
 {
 	sim_log(b->sim, "broker %u starts%s", b->number, b->old_model ? ", the deployed one" : "");
 	b->running = true;
-	b->stopping = b->blocked = false;
+	b->stopping = b->blocked = b->behind = false;
+	b->busy_until = b->sim->now;
+	b->accident = SIM_NOTHING;
 	b->life++;
 	b->wake_at = TD_NEVER;
 	if (b->old_model)
@@ -395,6 +296,7 @@ void sim_broker_stop(struct sim_broker *b, int64_t limit_us)
 	if (b->stopping)
 		return;
 	b->stopping = true;
+	b->accident = SIM_NOTHING;
 	b->oracle.stopping = true;
 	b->oracle.stop_at = td_time_add(sim_broker_now(b), limit_us);
 	if (b->old_model)
@@ -409,98 +311,17 @@ bool sim_broker_ended(const struct sim_broker *b)
 	return b->old_model ? b->old.used == 0 : td_engine_idle(b->engine);
 }
 
-/* --- another worker --- */
-
-static void adopt(struct sim_broker *b, uint32_t index)
-{
-	struct watch *v = &b->oracle.watches[index];
-	struct sim_iface *iface = &b->ifaces[index];
-	struct td_handle handle;
-
-	v->path_sequence = 0;
-	v->destroys = 0;
-	v->destroying |= v->closing && td_time_reached(b->oracle.stop_at, sim_broker_now(b));
-	if (b->record_sizes[index] == 0) {
-		*v = (struct watch){ 0 };
-		iface->present = false; /* the parent removes what nobody knows any more */
-		return;
-	}
-	sim_check(b->sim, td_engine_adopt(b->engine, b->records[index], b->record_sizes[index],
-					  &handle, sim_broker_now(b)) == 0);
-	sim_check(b->sim, handle.index == index && td_handle_equal(handle, v->handle));
-	/* A DESTROY that was under way may have been done. */
-	if (v->destroying && iface->present && sim_chance(b->sim, 500)) {
-		iface->present = false;
-		iface->gone = true;
-	}
-}
-
-/* orderly: an upgrade, in which the old one is asked for its records; otherwise those that the
- * parent has have to do. */
-void sim_broker_restart_worker(struct sim_broker *b, bool orderly)
-{
-	void *old_memory = b->memory;
-	struct td_engine *old = b->engine;
-
-	if (b->old_model || b->stopping)
-		return;
-	sim_log(b->sim, "broker %u gets another worker", b->number);
-	for (uint32_t i = 0; orderly && i < b->config.max_tunnels; i++)
-		b->record_sizes[i] =
-			b->oracle.watches[i].live
-				? (uint16_t)td_engine_export(old, b->oracle.watches[i].handle,
-							     b->records[i], sim_broker_now(b))
-				: 0;
-	b->worker++;
-	new_engine(b);
-	for (uint32_t i = b->config.max_tunnels; i-- > 0;)
-		adopt(b, i);
-	free(old_memory);
-	b->wake_at = TD_NEVER;
-	sim_broker_settle(b);
-}
-
-void sim_broker_lose(struct sim_broker *b)
-{
-	const uint32_t start = sim_below(b->sim, b->config.max_tunnels);
-
-	for (uint32_t n = 0; !b->old_model && n < b->config.max_tunnels; n++) {
-		const uint32_t i = (start + n) % b->config.max_tunnels;
-
-		if (!b->ifaces[i].present || !b->oracle.watches[i].up)
-			continue;
-		sim_log(b->sim, "broker %u loses interface %u", b->number, i);
-		b->ifaces[i].present = false;
-		b->ifaces[i].gone = true;
-		td_engine_lost(b->engine, b->oracle.watches[i].handle, sim_broker_now(b));
-		sim_broker_settle(b);
-		return;
-	}
-}
-
 /* --- what it has --- */
-
-static uint32_t slot_of(const struct sim_broker *b, const struct td_flow *flow)
-{
-	uint32_t i;
-
-	for (i = 0; i < b->config.max_tunnels; i++) {
-		const struct watch *v = &b->oracle.watches[i];
-		const struct td_session_info *info = td_engine_session(b->engine, v->handle);
-
-		if (v->live && v->up && !v->closing && info && b->ifaces[i].present &&
-		    td_flow_equal(&info->flow, flow))
-			break;
-	}
-	return i;
-}
 
 struct sim_iface *sim_broker_iface(const struct sim_broker *b, const struct td_flow *flow)
 {
-	const uint32_t slot =
-		b->running && !b->old_model ? slot_of(b, flow) : b->config.max_tunnels;
+	const struct session *s =
+		b->running && !b->old_model ? td_session_by_flow(b->engine, flow) : NULL;
+	const uint32_t slot = s ? td_session_handle(b->engine, s).index : 0;
+	const struct watch *v = &b->oracle.watches[slot];
 
-	return slot < b->config.max_tunnels ? &b->ifaces[slot] : NULL;
+	return s && v->live && v->up && !v->closing && b->ifaces[slot].present ? &b->ifaces[slot]
+									       : NULL;
 }
 
 static void view_old(struct sim_view *view, const struct sim_broker *b,
@@ -526,6 +347,7 @@ struct sim_view sim_broker_view(const struct sim_broker *b, const struct td_flow
 		view.up = true;
 		sim_view_session(&view, &iface->session);
 		view.mtu = iface->mtu;
+		view.since = iface->made;
 	}
 	return view;
 }

@@ -1,253 +1,17 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
-/*
- * A client: the core's machine or a model of a deployed one, and the program around it, which is
- * strict: it never sends from a closed socket, has one interface, and runs hooks in order.
- */
-#include <errno.h>
+/* A client: the core's machine (what it asks for: client_path.c) or a model of a deployed one. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/client_machine.h"
-#include "core/l2tp.h"
-#include "sim.h"
-
-#define STALE_US TD_SECONDS(45) /* so old can be what counts say */
+#include "plan.h"
 
 struct td_time sim_client_now(const struct sim_client *c)
 {
 	return (struct td_time){ c->sim->now.us + c->clock_us };
 }
 
-/* --- data path --- */
-
-static int64_t path_delay(struct sim *s)
-{
-	if (!s->trouble || !sim_chance(s, 100))
-		return sim_between(s, 0, TD_MS(30));
-	return sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 40 : 3));
-}
-
-static void path_done(struct sim *s, const struct sim_event *e)
-{
-	struct sim_client *c = &s->clients[e->node];
-	struct sim_local *local = &c->local;
-
-	if (!c->running || c->life != e->life)
-		return;
-	if (e->kind == TD_CLIENT_CREATE && local->creating && local->sequence == e->sequence) {
-		local->creating = false;
-		local->present = e->err == 0;
-	} else if (e->kind == TD_CLIENT_DESTROY && local->destroying &&
-		   local->sequence == e->sequence) {
-		local->destroying = local->present = false;
-	}
-	sim_log(s, "client %u: action %d ends with %d", c->number, e->kind, e->err);
-	td_client_result(c->machine, e->sequence, e->err, sim_client_now(c));
-	sim_client_settle(c);
-}
-
-static void answer(struct sim_client *c, const struct td_client_action *a, int64_t delay_us,
-		   int err)
-{
-	struct sim *s = c->sim;
-	int times = 1 + (s->trouble && sim_chance(s, 30)); /* some say it twice */
-
-	while (times-- > 0) {
-		struct sim_event *e = sim_at(s, delay_us, path_done, 0);
-
-		e->node = c->number;
-		e->life = c->life;
-		e->sequence = a->sequence;
-		e->kind = (int)a->kind;
-		e->err = err;
-		delay_us += sim_between(s, 0, TD_SECONDS(20));
-	}
-}
-
-static void make(struct sim_client *c, const struct td_client_action *a)
-{
-	struct sim *s = c->sim;
-	struct sim_local *local = &c->local;
-	const bool fails = s->trouble && sim_chance(s, 50);
-
-	sim_check(s, !local->present && !local->creating && !local->destroying);
-	sim_check(s, c->sockets[a->slot].open);
-	sim_check(s, td_addr_equal(&a->session->flow.peer, &c->sockets[a->slot].remote));
-	*local = (struct sim_local){ .creating = true,
-				     .slot = a->slot,
-				     .sequence = a->sequence,
-				     .session = *a->session,
-				     .mtu = a->session->mtu };
-	answer(c, a, path_delay(s), fails ? -EBUSY : 0);
-}
-
-static void unmake(struct sim_client *c, const struct td_client_action *a)
-{
-	struct sim_local *local = &c->local;
-
-	sim_check(c->sim, local->present && !local->destroying && !local->up_ran);
-	sim_check(c->sim, a->slot == local->slot);
-	local->destroying = true;
-	local->sequence = a->sequence;
-	answer(c, a, path_delay(c->sim), 0);
-}
-
-static void set_mtu(struct sim_client *c, const struct td_client_action *a)
-{
-	const bool fails = c->sim->trouble && sim_chance(c->sim, 50);
-
-	sim_check(c->sim, c->local.present && !c->local.destroying);
-	sim_check(c->sim, a->session->mtu >= 1280 && a->session->mtu <= TD_MTU_MAX);
-	if (!fails)
-		c->local.mtu = a->session->mtu;
-	answer(c, a, path_delay(c->sim), fails ? -EINVAL : 0);
-}
-
-static void hook(struct sim_client *c, enum td_hook which)
-{
-	sim_check(c->sim, c->local.present && !c->local.destroying);
-	sim_check(c->sim, which == TD_HOOK_UP || which == TD_HOOK_DOWN);
-	sim_check(c->sim, c->local.up_ran == (which == TD_HOOK_DOWN));
-	c->local.up_ran = which == TD_HOOK_UP;
-}
-
-/* --- sockets and names --- */
-
-static void open_socket(struct sim_client *c, const struct td_client_action *a)
-{
-	struct sim *s = c->sim;
-	const bool fails = s->trouble && sim_chance(s, 20);
-
-	sim_check(s, a->addr.family != TD_FAMILY_NONE);
-	sim_check(s, a->broker == a->slot / TD_ADDRESSES_MAX);
-	if (!fails)
-		sim_open_socket(c, a->slot, &a->addr);
-	answer(c, a, s->trouble && sim_chance(s, 100) ? TD_MS(200) : 0, fails ? -ENETUNREACH : 0);
-}
-
-static void close_socket(struct sim_client *c, uint32_t slot)
-{
-	if (c->local.present || c->local.creating)
-		sim_check(c->sim, slot != c->local.slot);
-	sim_close_socket(c, slot);
-}
-
-static void resolved(struct sim *s, const struct sim_event *e)
-{
-	struct sim_client *c = &s->clients[e->node];
-	struct sim_name name = s->names[e->slot];
-
-	if (!c->running || c->life != e->life)
-		return;
-	c->lookups--;
-	if (s->trouble && sim_chance(s, 50))
-		name.count = 0;
-	td_client_resolved(c->machine, e->slot, name.addr, name.count, sim_client_now(c));
-	sim_client_settle(c);
-}
-
-static void look_up(struct sim_client *c, uint32_t broker)
-{
-	struct sim *s = c->sim;
-	const int64_t us = sim_between(s, TD_MS(1), TD_SECONDS(s->trouble ? 4 : 1) / 4);
-	struct sim_event *e = sim_at(s, us, resolved, 0);
-
-	sim_check(s, broker < s->broker_count && ++c->lookups <= TD_LOOKUPS_MAX);
-	e->node = c->number;
-	e->life = c->life;
-	e->slot = broker;
-}
-
 /* --- the machine --- */
-
-static void note_state(struct sim_client *c, const struct td_client_action *a)
-{
-	sim_log(c->sim, "client %u: state %d, broker %u: %s", c->number, a->state, a->broker,
-		a->why);
-	sim_check(c->sim, a->why != NULL);
-	if (a->state == TD_CLIENT_CLOSING && strstr(a->why, "data does not")) {
-		/* It must not be somebody's fancy. */
-		sim_check(c->sim, c->sim->trouble || c->sim->lied ||
-					  td_time_since(c->sim->now, c->sim->heal_at) < STALE_US);
-		c->rebuilt++;
-	}
-	c->up_since = TD_NEVER;
-	if (a->state == TD_CLIENT_UP) {
-		c->sent_up = c->sent;
-		c->up_since = c->sim->now;
-		c->changes++;
-	}
-}
-
-/* So many data packets, sent since the last time; how many of them arrive? */
-static uint32_t pass(struct sim *s, const struct sim_way *way, uint32_t count)
-{
-	uint32_t arrived = 0;
-
-	while (!way->cut && !way->no_data && count-- > 0)
-		arrived += !sim_chance(s, way->loss);
-	return arrived;
-}
-
-/* What both ends have sent each other through their tunnel since they counted last. */
-static void exchange_data(struct sim_client *c)
-{
-	struct sim *s = c->sim;
-	const struct td_session_info *info = &c->local.session;
-	const struct sim_view mine = sim_client_view(c);
-	const uint32_t up = sim_below(s, 20), down = sim_below(s, 20);
-	struct sim_iface *there = NULL;
-	bool same;
-
-	c->local.sent += up;
-	if (mine.up && mine.broker < s->broker_count)
-		there = sim_broker_iface(&s->brokers[mine.broker], &mine.flow);
-	if (!there)
-		return;
-	there->sent += down;
-	same = td_session_cookie_size(&there->session) == td_session_cookie_size(info) &&
-	       memcmp(there->session.cookie, info->peer_cookie, td_session_cookie_size(info)) ==
-		       0 &&
-	       memcmp(there->session.peer_cookie, info->cookie, td_session_cookie_size(info)) == 0;
-	if (!same || there->session.session_id != info->peer_session_id)
-		return;
-	there->received += pass(s, &sim_link(s, c->number, mine.broker)->up, up);
-	c->local.received += pass(s, &sim_link(s, c->number, mine.broker)->down, down);
-}
-
-static void act(struct sim_client *c, const struct td_client_action *a)
-{
-	switch (a->kind) {
-	case TD_CLIENT_RESOLVE:
-		look_up(c, a->broker);
-		break;
-	case TD_CLIENT_OPEN:
-		open_socket(c, a);
-		break;
-	case TD_CLIENT_CLOSE:
-		close_socket(c, a->slot);
-		break;
-	case TD_CLIENT_CREATE:
-		make(c, a);
-		break;
-	case TD_CLIENT_SET_MTU:
-		set_mtu(c, a);
-		break;
-	case TD_CLIENT_DESTROY:
-		unmake(c, a);
-		break;
-	case TD_CLIENT_COUNT:
-		exchange_data(c);
-		td_client_counted(c->machine, c->local.sent, c->local.received);
-		break;
-	case TD_CLIENT_HOOK:
-		hook(c, a->hook);
-		break;
-	case TD_CLIENT_STATE:
-		note_state(c, a);
-		break;
-	}
-}
 
 static void send_all(struct sim_client *c)
 {
@@ -288,15 +52,15 @@ static void wake(struct sim *s, const struct sim_event *e)
 	if (!c->running || c->life != e->life || c->wake_at.us != e->at.us)
 		return;
 	c->wake_at = TD_NEVER;
-	if (c->old_kind) {
-		old_client_tick(&c->old, now.us);
-	} else {
-		td_client_tick(c->machine, now);
-		sim_client_settle(c);
-		sim_check(s, td_client_deadline(c->machine).us > now.us);
+	if (c->busy_until.us > s->now.us || c->behind)
 		return;
-	}
+	if (c->old_kind)
+		old_client_tick(&c->old, now.us);
+	else
+		td_client_tick(c->machine, now);
 	sim_client_settle(c);
+	if (c->machine)
+		sim_check(s, td_client_deadline(c->machine).us > now.us);
 }
 
 static void sleep_until(struct sim_client *c, struct td_time deadline)
@@ -317,6 +81,31 @@ static void sleep_until(struct sim_client *c, struct td_time deadline)
 	e->life = c->life;
 }
 
+/* Its sockets are those that the machine knows of. */
+static void check_sockets(struct sim_client *c)
+{
+	const struct td_candidates *s = &c->machine->candidates;
+
+	for (uint32_t i = 0; i < s->slot_count; i++)
+		if (s->slots[i].socket != TD_SOCKET_OPENING)
+			sim_check(c->sim,
+				  c->sockets[i].open == (s->slots[i].socket == TD_SOCKET_OPEN));
+}
+
+/* It was told to, between two of its actions. */
+static bool dies(struct sim_client *c)
+{
+	struct sim *s = c->sim;
+
+	if (c->steps == 0 || --c->steps > 0)
+		return false;
+	sim_log(s, "client %u is interrupted", c->number);
+	sim_saw(s, SAW_CLIENT_CRASH_MID);
+	sim_client_crash(c);
+	sim_at(s, sim_between(s, 0, TD_SECONDS(2)), plan_start_client, 0)->node = c->number;
+	return true;
+}
+
 void sim_client_settle(struct sim_client *c)
 {
 	struct td_client_action a;
@@ -325,12 +114,17 @@ void sim_client_settle(struct sim_client *c)
 		sleep_until(c, (struct td_time){ old_client_deadline(&c->old) });
 		return;
 	}
+	if (c->behind)
+		return;
 	send_all(c);
 	while (td_client_next_action(c->machine, &a, sim_client_now(c))) {
-		act(c, &a);
+		sim_client_act(c, &a);
+		if (dies(c))
+			return;
 		send_all(c);
 	}
 	check(c);
+	check_sockets(c);
 	sleep_until(c, td_client_deadline(c->machine));
 }
 
@@ -383,8 +177,12 @@ static void old_state(void *owner, bool up)
 	struct sim_client *c = owner;
 
 	sim_log(c->sim, "client %u: %s", c->number, up ? "up" : "starts over");
+	for (uint32_t n = 0; !up && c->old.long_up && n < c->sim->broker_count; n++)
+		if (c->old.broker[n].broken && c->old.broker[n].open)
+			sim_saw(c->sim, SAW_HASTY);
 	c->up_since = up ? c->sim->now : TD_NEVER;
 	c->changes += up;
+	c->sent_up = up ? c->sent : c->sent_up;
 }
 
 static const struct old_client_program old_program = { old_open, old_close, old_send, old_state };
@@ -399,10 +197,11 @@ void sim_client_start(struct sim_client *c)
 	sim_log(s, "client %u starts%s%s", c->number, c->old_kind ? ", as " : "",
 		c->old_kind ? c->old_kind->name : "");
 	c->running = true;
-	c->ending = false;
+	c->ending = c->behind = false;
+	c->busy_until = s->now;
 	c->life++;
 	c->wake_at = c->up_since = TD_NEVER;
-	c->lookups = 0;
+	c->lookups = c->steps = 0;
 	memset(&c->local, 0, sizeof(c->local));
 	if (sim_chance(s, 300) && !s->old_brokers) /* behind the same ports */
 		c->port = c->first_port;
@@ -410,12 +209,14 @@ void sim_client_start(struct sim_client *c)
 	if (sim_chance(s, 100)) /* another configuration */
 		c->config.tunnel_id = 1 + sim_below(s, 3);
 	if (c->old_kind) {
+		sim_check(s, s->broker_count <= OLD_BROKERS);
 		old_client_start(&c->old, c->old_kind, &old_program, c, c->uuid,
 				 c->config.tunnel_id, s->broker_count, c->config.seed, now.us);
 		c->old.limit_kbps = c->config.limit_kbps;
+		c->old.long_up = sim_chance(s, 400); /* the router, not the program */
 	} else {
 		c->machine = malloc(td_client_size(s->broker_count));
-		memset(c->machine, 0xee, td_client_size(s->broker_count));
+		memset(c->machine, s->fill, td_client_size(s->broker_count));
 		td_client_init(c->machine, &c->config, now);
 	}
 	sim_client_settle(c);
@@ -428,7 +229,7 @@ void sim_client_crash(struct sim_client *c)
 	c->up_since = TD_NEVER;
 	free(c->machine);
 	c->machine = NULL;
-	memset(c->sockets, 0, sizeof(c->sockets));
+	memset(c->sockets, 0, sim_slots(c->sim) * sizeof(*c->sockets));
 }
 
 void sim_client_stop(struct sim_client *c)
@@ -473,7 +274,7 @@ struct sim_view sim_client_view(const struct sim_client *c)
 		const struct old_client *old = &c->old;
 
 		slot = old->chosen * TD_ADDRESSES_MAX;
-		view.tunnel_id = old->tunnel_id;
+		view.tunnel_id = old->kind->tunnel_id ? old->tunnel_id : 1; /* as told */
 		view.peer_tunnel_id = old->peer_tunnel_id;
 		view.session_id = old->session_id;
 		view.peer_session_id = old->peer_session_id;

@@ -59,6 +59,11 @@ static void end_client(struct sim *s, bool orderly)
 
 	if (!c->running || c->ending)
 		return;
+	if (!orderly && !c->old_kind && sim_chance(s, 500)) {
+		c->steps = 1 + sim_below(s, 8);
+		return;
+	}
+	sim_saw(s, orderly ? SAW_CLIENT_STOP : SAW_CLIENT_CRASH);
 	if (orderly)
 		sim_client_stop(c);
 	else
@@ -67,12 +72,44 @@ static void end_client(struct sim *s, bool orderly)
 		->node = c->number;
 }
 
+static void interrupt(struct sim *s, struct sim_broker *b, enum sim_accident accident)
+{
+	b->accident = accident;
+	b->steps = 1 + sim_below(s, 8);
+}
+
+static void end_worker(struct sim *s)
+{
+	struct sim_broker *b = some_broker(s);
+
+	if (!b->running || b->stopping || b->old_model)
+		return;
+	switch (sim_below(s, 3)) {
+	case 0:
+		sim_saw(s, SAW_WORKER_UPGRADE);
+		sim_broker_restart_worker(b, true);
+		break;
+	case 1:
+		sim_saw(s, SAW_WORKER_CRASH);
+		sim_broker_restart_worker(b, false);
+		break;
+	default:
+		interrupt(s, b, SIM_WORKER_CRASHES);
+		break;
+	}
+}
+
 static void end_broker(struct sim *s, bool orderly)
 {
 	struct sim_broker *b = some_broker(s);
 
 	if (!b->running || b->stopping)
 		return;
+	if (!orderly && !b->old_model && sim_chance(s, 500)) {
+		interrupt(s, b, SIM_BROKER_CRASHES);
+		return;
+	}
+	sim_saw(s, orderly ? SAW_BROKER_STOP : SAW_BROKER_CRASH);
 	if (orderly)
 		sim_broker_stop(b, sim_between(s, 0, TD_SECONDS(15)));
 	else
@@ -99,31 +136,30 @@ static uint32_t broker_of(struct sim *s, uint32_t client)
 		       : sim_below(s, s->broker_count);
 }
 
-/* A middlebox that does not like data packets, in one direction or in both. */
-static void swallow_data(struct sim *s)
+/* In one direction or in both: nothing passes any more, or no data packet, as middleboxes do that do
+ * not know them. */
+static void obstruct(struct sim *s, bool data_only)
 {
+	static const enum sim_saw cuts[] = { SAW_CUT_UP, SAW_CUT_DOWN, SAW_CUT_BOTH };
+	static const enum sim_saw no_data[] = { SAW_NO_DATA_UP, SAW_NO_DATA_DOWN,
+						SAW_NO_DATA_BOTH };
 	const uint32_t client = sim_below(s, s->client_count);
 	const uint32_t broker = broker_of(s, client), which = sim_below(s, 3);
+	struct sim_link *link = sim_link(s, client, broker);
 	struct sim_event *e = sim_at(s, sim_between(s, 0, TD_SECONDS(150)), mend_link, 0);
 
-	sim_link(s, client, broker)->up.no_data = which != 1;
-	sim_link(s, client, broker)->down.no_data = which != 0;
+	if (data_only) {
+		link->up.no_data = which != 1;
+		link->down.no_data = which != 0;
+	} else {
+		link->up.cut = which != 1;
+		link->down.cut = which != 0;
+	}
 	e->node = client;
 	e->slot = broker;
-	sim_log(s, "no data %u between client %u and broker %u", which, client, broker);
-}
-
-static void cut_link(struct sim *s)
-{
-	const uint32_t client = sim_below(s, s->client_count);
-	const uint32_t broker = broker_of(s, client), which = sim_below(s, 3);
-	struct sim_event *e = sim_at(s, sim_between(s, 0, TD_SECONDS(150)), mend_link, 0);
-
-	sim_link(s, client, broker)->up.cut = which != 1;
-	sim_link(s, client, broker)->down.cut = which != 0;
-	e->node = client;
-	e->slot = broker;
-	sim_log(s, "cut %u between client %u and broker %u", which, client, broker);
+	sim_saw(s, data_only ? no_data[which] : cuts[which]);
+	sim_log(s, "%s %u between client %u and broker %u", data_only ? "no data" : "cut", which,
+		client, broker);
 }
 
 static void change_link(struct sim *s)
@@ -136,8 +172,10 @@ static void change_link(struct sim *s)
 	plan_draw_way(s, &way);
 	if (sim_chance(s, 500)) { /* the same, but a narrower or wider part in it */
 		link->up.mtu = link->down.mtu = way.mtu;
+		sim_saw(s, SAW_OTHER_MTU);
 		return;
 	}
+	sim_saw(s, SAW_OTHER_WAY);
 	link->up = way;
 	plan_draw_way(s, &link->down);
 }
@@ -157,11 +195,15 @@ void plan_name(struct sim *s, uint32_t b)
 
 static void change_name(struct sim *s)
 {
+	static const enum sim_saw saws[] = { SAW_NAME_NONE, SAW_NAME_MORE, SAW_NAME_DEAD,
+					     SAW_NAME_OTHER, SAW_NAME_BACK };
 	const uint32_t b = sim_below(s, s->broker_count);
 	struct sim_name *name = &s->names[b];
+	const uint32_t what = sim_below(s, 5);
 
 	plan_name(s, b);
-	switch (sim_below(s, 4)) {
+	sim_saw(s, saws[what]);
+	switch (what) {
 	case 0:
 		name->count = 0;
 		break;
@@ -172,8 +214,10 @@ static void change_name(struct sim *s)
 		name->count = 1;
 		name->addr[0] = dead_addr(s);
 		break;
-	default:
+	case 3:
 		name->addr[name->count++] = some_broker(s)->addr[0];
+		break;
+	default:
 		break;
 	}
 	if (name->count == 2 && td_addr_equal(&name->addr[0], &name->addr[1]))
@@ -192,6 +236,7 @@ static void jump(struct sim *s)
 	if (sim_chance(s, 500)) {
 		struct sim_client *c = some_client(s);
 
+		sim_saw(s, SAW_CLIENT_JUMP);
 		sim_log(s, "the clock of client %u jumps by %.3f s", c->number, (double)us / 1e6);
 		c->clock_us += us;
 		c->wake_at = TD_NEVER;
@@ -200,12 +245,74 @@ static void jump(struct sim *s)
 	} else {
 		struct sim_broker *b = some_broker(s);
 
+		sim_saw(s, SAW_BROKER_JUMP);
 		sim_log(s, "the clock of broker %u jumps by %.3f s", b->number, (double)us / 1e6);
 		b->clock_us += us;
 		b->wake_at = TD_NEVER;
 		if (b->running)
 			sim_broker_settle(b);
 	}
+}
+
+static void client_goes_on(struct sim *s, const struct sim_event *e)
+{
+	struct sim_client *c = &s->clients[e->node];
+
+	c->behind = false;
+	if (!c->running)
+		return;
+	if (!c->old_kind)
+		td_client_tick(c->machine, sim_client_now(c));
+	sim_client_settle(c);
+}
+
+static void broker_goes_on(struct sim *s, const struct sim_event *e)
+{
+	struct sim_broker *b = &s->brokers[e->node];
+
+	b->behind = false;
+	if (!b->running)
+		return;
+	if (!b->old_model)
+		td_engine_tick(b->engine, sim_broker_now(b));
+	sim_broker_settle(b);
+}
+
+/* Now it hears all that came meanwhile, and then goes on: these events have been put off to the same
+ * time, in their order. */
+static void catch_up(struct sim *s, const struct sim_event *e)
+{
+	const bool client = e->kind != 0;
+
+	if (client)
+		s->clients[e->node].behind = s->clients[e->node].life == e->life;
+	else
+		s->brokers[e->node].behind = s->brokers[e->node].life == e->life;
+	sim_at(s, 0, client ? client_goes_on : broker_goes_on, 0)->node = e->node;
+}
+
+/* A machine that has no time for it. */
+static void stall(struct sim *s)
+{
+	const int64_t left_us = PLAN_TROUBLE_US - s->now.us;
+	const int64_t wish_us = sim_between(s, 0, TD_SECONDS(sim_chance(s, 300) ? 90 : 3));
+	const int64_t us = wish_us < left_us ? wish_us : left_us;
+	const bool client = sim_chance(s, 500);
+	struct sim_client *c = some_client(s);
+	struct sim_broker *b = some_broker(s);
+	struct td_time *busy_until = client ? &c->busy_until : &b->busy_until;
+	struct sim_event *e;
+
+	if (busy_until->us > s->now.us)
+		return;
+	*busy_until = td_time_add(s->now, us);
+	e = sim_at(s, us, catch_up, 0);
+	e->kind = client;
+	e->node = client ? c->number : b->number;
+	e->life = client ? c->life : b->life;
+	sim_saw(s, client ? SAW_CLIENT_STALL : SAW_BROKER_STALL);
+	sim_log(s, "%s %u has no time for %.3f s", client ? "client" : "broker", e->node,
+		(double)us / 1e6);
 }
 
 static void unblock(struct sim *s, const struct sim_event *e)
@@ -222,6 +329,7 @@ static void block(struct sim *s)
 	struct sim_broker *b = some_broker(s);
 
 	sim_log(s, "broker %u cannot send", b->number);
+	sim_saw(s, SAW_BLOCKED);
 	b->blocked = true;
 	sim_at(s, sim_between(s, 0, TD_SECONDS(5)), unblock, 0)->node = b->number;
 }
@@ -233,7 +341,12 @@ static void tell_client(struct sim *s)
 
 	if (!c->running || c->old_kind)
 		return;
+	if (what == 2 && (!c->local.present || c->local.destroying))
+		return;
 	sim_log(s, "client %u is told of change %u", c->number, what);
+	sim_saw(s, what == 2 ? SAW_CLIENT_LOST_IFACE : SAW_CLIENT_TOLD);
+	if (what == 2)
+		c->local.gone = true;
 	if (what == 0)
 		td_client_network_changed(c->machine, sim_client_now(c));
 	else if (what == 1)
@@ -243,67 +356,68 @@ static void tell_client(struct sim *s)
 	sim_client_settle(c);
 }
 
-static void fault(struct sim *s)
+static void forget_nat(struct sim *s)
 {
-	struct sim_broker *b = some_broker(s);
 	struct sim_client *c = some_client(s);
 
-	switch (sim_below(s, 16)) {
-	case 0:
-	case 1:
-		end_client(s, false);
-		break;
-	case 2:
-		end_client(s, true);
-		break;
-	case 3:
-		end_broker(s, false);
-		break;
-	case 4:
-		end_broker(s, true);
-		break;
-	case 5:
-	case 6:
-		if (b->running)
-			sim_broker_restart_worker(b, sim_chance(s, 500));
-		break;
-	case 7:
-	case 8:
-		sim_log(s, "the NAT of client %u forgets", c->number);
-		sim_rebind(c, sim_chance(s, 500));
-		break;
-	case 9:
-		cut_link(s);
-		break;
-	case 10:
-		swallow_data(s);
-		break;
-	case 11:
-		change_link(s);
-		break;
-	case 12:
-		change_name(s);
-		break;
-	case 13:
-		jump(s);
-		break;
-	case 14:
-		if (b->running && sim_chance(s, 500))
-			sim_broker_lose(b);
-		else
-			block(s);
-		break;
-	default:
-		tell_client(s);
-		break;
-	}
+	sim_log(s, "the NAT of client %u forgets", c->number);
+	sim_rebind(c, sim_chance(s, 500));
 }
+
+static void crash_client(struct sim *s)
+{
+	end_client(s, false);
+}
+
+static void stop_client(struct sim *s)
+{
+	end_client(s, true);
+}
+
+static void crash_broker(struct sim *s)
+{
+	end_broker(s, false);
+}
+
+static void stop_broker(struct sim *s)
+{
+	end_broker(s, true);
+}
+
+static void cut(struct sim *s)
+{
+	obstruct(s, false);
+}
+
+static void swallow_data(struct sim *s)
+{
+	obstruct(s, true);
+}
+
+static void lose_or_block(struct sim *s)
+{
+	struct sim_broker *b = some_broker(s);
+
+	if (b->running && sim_chance(s, 500))
+		sim_broker_lose(b);
+	else
+		block(s);
+}
+
+/* What comes twice here comes twice as often. */
+static void (*const faults[])(struct sim *s) = {
+	crash_client, crash_client, stop_client, crash_broker, stop_broker,   end_worker,
+	end_worker,   forget_nat,   forget_nat,  cut,          swallow_data,  change_link,
+	stall,        change_name,  jump,        tell_client,  lose_or_block,
+};
+
+#define FAULTS (sizeof(faults) / sizeof(faults[0]))
 
 void plan_next_fault(struct sim *s, const struct sim_event *e)
 {
 	(void)e;
 	if (!s->trouble)
 		return;
-	fault(s);
+	faults[sim_below(s, FAULTS)](s);
 	sim_at(s, sim_between(s, 0, TD_SECONDS(16)), plan_next_fault, 0);
 }

@@ -8,9 +8,25 @@
 
 #define SECOND_US INT64_C(1000000)
 
-const struct old_client_kind old_client_0_3_0 = { "client 0.3.0", false, true, true, true, 30 };
-const struct old_client_kind old_client_2017 = { "client of 2017", true, false, true, false, 15 };
-const struct old_client_kind old_client_2021 = { "client of 2021", true, false, false, false, 15 };
+const struct old_client_kind old_client_0_2 = { .name = "client 0.2",
+						.cookie_only = true,
+						.notifies_ffca = true,
+						.same_socket = true,
+						.attempt_s = 30 };
+const struct old_client_kind old_client_0_3_0 = { .name = "client 0.3.0",
+						  .tunnel_id = true,
+						  .cookie_only = true,
+						  .notifies_ffca = true,
+						  .same_socket = true,
+						  .attempt_s = 30 };
+const struct old_client_kind old_client_2017 = { .name = "client of 2017",
+						 .tunnel_id = true,
+						 .features = true,
+						 .notifies_ffca = true,
+						 .attempt_s = 15 };
+const struct old_client_kind old_client_2021 = {
+	.name = "client of 2021", .tunnel_id = true, .features = true, .attempt_s = 15
+};
 
 static void send_message(struct old_client *c, uint32_t broker, uint8_t type, const void *payload,
 			 size_t length)
@@ -44,7 +60,7 @@ static void send_prepare(struct old_client *c)
 	old_put(payload + 9 + len, 4, c->tunnel_id);
 	old_put(payload + 13 + len, 4, 1);
 	send_message(c, c->chosen, OLD_MSG_PREPARE, payload,
-		     13 + len + (c->kind->features ? 4 : 0));
+		     9 + len + (c->kind->tunnel_id ? 4 : 0) + (c->kind->features ? 4 : 0));
 	c->sent_s = c->ticks;
 }
 
@@ -90,7 +106,8 @@ static void begin(struct old_client *c, int64_t now_us)
 	close_all(c, UINT32_MAX);
 	for (uint32_t n = 0; n < c->broker_count; n++) {
 		c->broker[n].answered = c->broker[n].has_cookie = false;
-		c->broker[n].open = !c->broker[n].broken && c->program->open(c->owner, n);
+		c->broker[n].open =
+			(!c->broker[n].broken || c->long_up) && c->program->open(c->owner, n);
 		any = any || c->broker[n].open;
 	}
 	c->state = any ? OLD_SELECTING : OLD_WAITING;

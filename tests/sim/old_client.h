@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * Clients as they are deployed: releases 0.3.0, December 2017, March 2021 and later. Written from
+ * Clients as they are deployed: releases 0.2, 0.3.0, December 2017, March 2021 and later. Written from
  * docs/PROTOCOL.md and tests/transcripts; nothing of the core is used.
+ *
+ * No recording of 0.2 is at hand: it is 0.3.0 without the tunnel id in PREPARE.
  *
  * They look at their timers once a second, count whole seconds and compare with >.
  */
@@ -12,10 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OLD_BROKERS 8
+#define OLD_BROKERS 64
 
 struct old_client_kind {
 	const char *name;
+	bool tunnel_id;     /* … in PREPARE */
 	bool features;      /* sends the feature word, and heeds it */
 	bool cookie_only;   /* one USAGE, then COOKIE alone */
 	bool notifies_ffca; /* when it measured nothing; the others say nothing then */
@@ -23,7 +26,8 @@ struct old_client_kind {
 	int attempt_s;
 };
 
-extern const struct old_client_kind old_client_0_3_0, old_client_2017, old_client_2021;
+extern const struct old_client_kind old_client_0_2, old_client_0_3_0, old_client_2017,
+	old_client_2021;
 
 /* What the program around it does. */
 struct old_client_program {
@@ -48,6 +52,9 @@ struct old_client {
 	void *owner;
 	const char *uuid;
 	uint32_t tunnel_id, limit_kbps, broker_count;
+	/* The router has been up for more than 65 minutes: that it left a broker out for failing it is
+	 * forgotten at once, so that whoever is refused asks again two seconds later. */
+	bool long_up;
 	enum old_state state;
 	int64_t began_us; /* of the attempt: seconds are counted from here */
 	int64_t ticks;    /* seconds since */

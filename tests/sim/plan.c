@@ -15,10 +15,9 @@
 
 #include "plan.h"
 
-#define TROUBLE_US TD_SECONDS(240)
-#define LIVE_US    TD_SECONDS(150) /* from the healing to a tunnel for everybody */
-#define KEEP_US    TD_SECONDS(120) /* … which then stays */
-#define STOP_US    TD_SECONDS(60)
+#define LIVE_US TD_SECONDS(150) /* from the healing to a tunnel for everybody */
+#define KEEP_US TD_SECONDS(120) /* … which then stays */
+#define STOP_US TD_SECONDS(60)
 
 /* Deployed ones sit out 60 s of silence, then 15 or 30 s at each broker that does not answer. */
 #define OLD_LIVE_US TD_SECONDS(300)
@@ -79,6 +78,7 @@ static void place_client(struct sim *s, uint32_t n)
 	struct sim_client *c = &s->clients[n];
 
 	*c = (struct sim_client){ .sim = s, .number = n, .up_since = TD_NEVER };
+	c->sockets = calloc(sim_slots(s), sizeof(*c->sockets));
 	snprintf(c->uuid, sizeof(c->uuid), "node-%u", n);
 	c->port = c->first_port = (uint16_t)(1024 + n % s->nat_share * 12000);
 	c->clock_us = sim_between(s, TD_SECONDS(1), TD_SECONDS(100000));
@@ -93,14 +93,14 @@ static void place_client(struct sim *s, uint32_t n)
 
 static void draw_client(struct sim *s, struct sim_client *c)
 {
-	static const struct old_client_kind *const kinds[] = { &old_client_0_3_0, &old_client_2017,
-							       &old_client_2021 };
+	static const struct old_client_kind *const kinds[] = { &old_client_0_2, &old_client_0_3_0,
+							       &old_client_2017, &old_client_2021 };
 
 	c->config.limit_kbps = sim_chance(s, 300) ? 1024 : 0;
 	c->config.max_mtu = sim_chance(s, 200) ? 1474 : 1446;
 	c->config.selection = (enum td_selection)sim_below(s, 3);
 	if (s->seed % 4 == 2 && sim_chance(s, 600))
-		c->old_kind = kinds[sim_below(s, 3)];
+		c->old_kind = kinds[sim_below(s, 4)];
 	for (uint32_t b = 0; b < s->broker_count; b++) {
 		plan_draw_way(s, &sim_link(s, c->number, b)->up);
 		plan_draw_way(s, &sim_link(s, c->number, b)->down);
@@ -113,6 +113,8 @@ void plan_make_world(struct sim *s, uint32_t clients, uint32_t brokers, uint32_t
 	s->broker_count = brokers;
 	s->nat_share = nat_share;
 	s->clients = calloc(clients, sizeof(*s->clients));
+	s->brokers = calloc(brokers, sizeof(*s->brokers));
+	s->names = calloc(brokers, sizeof(*s->names));
 	s->links = calloc((size_t)clients * brokers, sizeof(*s->links));
 	s->check_every = 1;
 	for (uint32_t b = 0; b < brokers; b++)
@@ -128,7 +130,9 @@ void sim_plan(struct sim *s, uint64_t seed)
 	s->seed = seed;
 	td_rng_init(&s->rng, seed);
 	clients = 1 + sim_below(s, sim_chance(s, 500) ? 4 : 20);
-	brokers = 1 + sim_below(s, SIM_BROKERS);
+	brokers = 1 + sim_below(s, 4);
+	clients = s->want_clients ? s->want_clients : clients;
+	brokers = s->want_brokers ? s->want_brokers : brokers;
 	s->two_stacks = sim_chance(s, 300);
 	plan_make_world(s, clients, brokers, sim_chance(s, 250) ? 2 + sim_below(s, 3) : 1);
 	for (uint32_t b = 0; b < brokers; b++)
@@ -155,6 +159,7 @@ static void heal(struct sim *s)
 
 		plan_name(s, b);
 		s->brokers[b].blocked = false;
+		s->brokers[b].accident = SIM_NOTHING;
 		if (s->brokers[b].running)
 			sim_broker_settle(&s->brokers[b]);
 		plan_start_broker(s, &e);
@@ -166,6 +171,7 @@ static void heal(struct sim *s)
 			mend_way(&sim_link(s, c, b)->up);
 			mend_way(&sim_link(s, c, b)->down);
 		}
+		s->clients[c].steps = 0;
 		plan_start_client(s, &e);
 	}
 }
@@ -203,7 +209,8 @@ void sim_run_plan(struct sim *s)
 	for (uint32_t c = 0; c < s->client_count; c++)
 		sim_at(s, sim_between(s, 0, TD_SECONDS(20)), plan_start_client, 0)->node = c;
 	sim_at(s, TD_SECONDS(5), plan_next_fault, 0);
-	plan_pass(s, TROUBLE_US);
+	sim_watch_tunnels(s, NULL);
+	plan_pass(s, PLAN_TROUBLE_US);
 	heal(s);
 	plan_pass(s, any_old(s) ? OLD_LIVE_US : LIVE_US);
 	sim_judge_clients(s);

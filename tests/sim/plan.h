@@ -5,6 +5,8 @@
 
 #include "sim.h"
 
+#define PLAN_TROUBLE_US TD_SECONDS(240)
+
 #define PLAN_HOOKS (TUNNEL_HOOKS | HOOK(TD_HOOK_RATE_LIMITED))
 
 /* --- plan.c --- */

@@ -24,13 +24,18 @@ struct board {
 	uint64_t next, end;
 	uint64_t current[JOBS_MAX];
 	uint64_t events, datagrams, failed;
+	struct census census;
 };
 
-static bool fleet, quiet_failures;
+static uint32_t clients, brokers; /* 0: as the seed says */
+static bool fleet, quiet_failures, all_kinds, twice;
 
-static void run_one(uint64_t seed, bool verbose, struct board *board)
+/* Its digest. */
+static uint64_t run_once(uint64_t seed, bool verbose, uint8_t fill, struct board *board)
 {
-	struct sim s = { .verbose = verbose };
+	struct sim s = {
+		.verbose = verbose, .fill = fill, .want_clients = clients, .want_brokers = brokers
+	};
 
 	if (fleet) {
 		sim_run_fleet(&s, seed);
@@ -41,8 +46,22 @@ static void run_one(uint64_t seed, bool verbose, struct board *board)
 	if (board) {
 		__atomic_fetch_add(&board->events, s.events, __ATOMIC_RELAXED);
 		__atomic_fetch_add(&board->datagrams, s.datagrams, __ATOMIC_RELAXED);
+		census_add(&board->census, &s.census);
 	}
 	sim_free(&s);
+	return s.digest;
+}
+
+static void run_one(uint64_t seed, bool verbose, struct board *board)
+{
+	const uint64_t digest = run_once(seed, verbose, 0xee, board);
+
+	if (verbose)
+		printf("digest %016" PRIx64 "\n", digest);
+	if (!twice || digest == run_once(seed, false, 0x11, NULL))
+		return;
+	fprintf(stderr, "seed %" PRIu64 ": its second run was another one\n", seed);
+	abort();
 }
 
 static void work(struct board *board, int job)
@@ -59,21 +78,28 @@ static void work(struct board *board, int job)
 	}
 }
 
+/* What runs this seed alone, with its log. */
+static void put_command(char *line, size_t size, const char *self, uint64_t seed)
+{
+	snprintf(line, size, "'%s' %s-c %u -b %u -v %" PRIu64, self, fleet ? "-f " : "", clients,
+		 brokers, seed);
+}
+
 static int command(const char *self, uint64_t seed, const char *rest)
 {
 	char line[4200];
 
-	snprintf(line, sizeof(line), "'%s' -v %s%" PRIu64 "%s", self, fleet ? "-f " : "", seed,
-		 rest);
+	put_command(line, sizeof(line) - 100, self, seed);
+	strncat(line, rest, 99);
 	return system(line);
 }
 
 static void show_failure(const char *self, uint64_t seed)
 {
-	char tail[64];
+	char line[4096], tail[64];
 
-	printf("seed %" PRIu64 " failed; all of its log: %s -v %s%" PRIu64 "\n", seed, self,
-	       fleet ? "-f " : "", seed);
+	put_command(line, sizeof(line), self, seed);
+	printf("seed %" PRIu64 " failed; all of its log: %s\n", seed, line);
 	fflush(stdout);
 	snprintf(tail, sizeof(tail), " 2>&1 | tail -n %d", TAIL);
 	if (!quiet_failures && command(self, seed, tail) != 0)
@@ -90,7 +116,7 @@ static pid_t start_job(struct board *board, int job)
 		return pid;
 	work(board, job);
 	fflush(stdout);
-	_exit(0);
+	exit(0); /* not _exit(): coverage and leaks are told at exit */
 }
 
 /* A job that fails at its seed is replaced, and goes on with the next. */
@@ -171,49 +197,81 @@ static int run_range(uint64_t first, uint64_t count, int jobs, const char *self)
 	       "%.2f million events, %.2f million datagrams\n",
 	       count, first, board->failed, took, (double)count / took, (double)board->events / 1e6,
 	       (double)board->datagrams / 1e6);
-	return board->failed > 0;
+	if (!all_kinds)
+		return board->failed > 0;
+	census_print(&board->census);
+	return !census_complete(&board->census) || board->failed > 0;
 }
 
 static int usage(void)
 {
-	fputs("usage: sim [-f] [-q] [-s FIRST] [-n COUNT] [-j JOBS]   runs that many seeds\n"
-	      "       sim [-f] -v SEED     one seed, with its log\n"
-	      "       sim -r FILE          the seeds in a file\n"
-	      "       sim -t DIRECTORY     deployed peers' models against their transcripts\n"
-	      "-f: a fleet of 1,000 clients for an hour; -q: failing seeds by number only\n",
+	fputs("usage: sim [OPTION ...] [-s FIRST] [-n COUNT] [-j JOBS]   runs that many seeds\n"
+	      "       sim [OPTION ...] -v SEED    one seed, with its log\n"
+	      "       sim -r FILE                 the seeds in a file\n"
+	      "       sim -t DIRECTORY            deployed peers' models against their "
+	      "transcripts\n"
+	      "-f: a fleet of 1,000 clients for an hour    -c CLIENTS, -b BROKERS: so many\n"
+	      "-2: each seed twice, which has to be the same    -q: of what fails only the seed\n"
+	      "-a: prints what happened how often; nothing of it may never happen\n",
 	      stderr);
 	return 2;
 }
 
+struct range {
+	uint64_t first, count;
+	int jobs;
+};
+
+/* An option of how to run seeds; false: it is none. */
+static bool set_option(int option, const char *value, struct range *range)
+{
+	switch (option) {
+	case '2':
+		return twice = true;
+	case 'a':
+		return all_kinds = true;
+	case 'f':
+		return fleet = true;
+	case 'q':
+		return quiet_failures = true;
+	case 'b':
+		return (brokers = (uint32_t)strtoul(value, NULL, 10)) <= OLD_BROKERS;
+	case 'c':
+		return (clients = (uint32_t)strtoul(value, NULL, 10)) <= UINT16_MAX;
+	case 's':
+		range->first = strtoull(value, NULL, 10);
+		return true;
+	case 'n':
+		range->count = strtoull(value, NULL, 10);
+		return true;
+	case 'j':
+		range->jobs = atoi(value);
+		return range->jobs >= 1;
+	default:
+		return false;
+	}
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t first = 1, count = 100;
-	int jobs = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	struct range range = { 1, 100, (int)sysconf(_SC_NPROCESSORS_ONLN) };
 	int c;
 
-	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
-	while ((c = getopt(argc, argv, "fqv:s:n:j:r:t:")) != -1) {
-		if (c == 'f')
-			fleet = true;
-		else if (c == 'q')
-			quiet_failures = true;
-		else if (c == 's')
-			first = strtoull(optarg, NULL, 10);
-		else if (c == 'n')
-			count = strtoull(optarg, NULL, 10);
-		else if (c == 'j')
-			jobs = atoi(optarg);
-		else if (c == 'r')
+	while ((c = getopt(argc, argv, "2afqb:c:v:s:n:j:r:t:")) != -1) {
+		if (c == 'r')
 			return run_file(optarg, argv[0]);
-		else if (c == 't')
+		if (c == 't')
 			return sim_replay(optarg);
-		else if (c == 'v')
-			return run_one(strtoull(optarg, NULL, 10), true, NULL), 0;
-		else
+		if (c == 'v') {
+			setvbuf(stdout, NULL, _IOLBF, 0); /* nothing of it may be lost */
+			run_one(strtoull(optarg, NULL, 10), true, NULL);
+			return 0;
+		}
+		if (!set_option(c, optarg, &range))
 			return usage();
 	}
 	if (optind != argc)
 		return usage();
-	jobs = jobs < 1 ? 1 : jobs > JOBS_MAX ? JOBS_MAX : jobs;
-	return run_range(first, count, jobs, argv[0]);
+	range.jobs = range.jobs > JOBS_MAX ? JOBS_MAX : range.jobs;
+	return run_range(range.first, range.count, range.jobs, argv[0]);
 }

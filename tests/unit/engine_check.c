@@ -29,8 +29,10 @@ static void check_session(const struct td_engine *e, const struct session *s)
 	/* What has something to say is in the list of those that are asked. */
 	if (s->send != 0)
 		assert_true(s->sending.linked);
-	if (s->state == SESSION_FREE && (s->notes & NOTE_FREED) && s->send == 0)
-		assert_true(s->acting.linked);
+	if (s->state == SESSION_FREE) {
+		assert_int_equal(s->send, 0);
+		assert_true(!(s->notes & NOTE_FREED) || s->acting.linked);
+	}
 	if (s->hook_sequence != 0)
 		assert_int_not_equal(s->hook_sequence, s->path_sequence);
 	assert_int_equal(s->owner.kind, OWNER_SESSION);
@@ -38,7 +40,7 @@ static void check_session(const struct td_engine *e, const struct session *s)
 	if (s->state == SESSION_CREATING || s->state == SESSION_UP || s->state == SESSION_CLOSING)
 		assert_true(td_timer_running(&s->owner.timer));
 	if (s->state == SESSION_DOWN)
-		assert_true(s->hook_sequence != 0 || s->acting.linked ||
+		assert_true(s->hook_sequence != 0 || s->acting.linked || s->send != 0 ||
 			    td_timer_running(&s->owner.timer));
 	if (s->state == SESSION_ABANDONED)
 		assert_int_not_equal(s->path_sequence, 0);
@@ -47,23 +49,58 @@ static void check_session(const struct td_engine *e, const struct session *s)
 			    s->acting.linked);
 }
 
+/* What a session adds to the engine's counts. */
+static struct engine_sums part_of(const struct session *s)
+{
+	return (struct engine_sums){
+		.used = counted(s),
+		.flows = owns_flow(s),
+		.alive = td_session_alive(s),
+		.counting = s->counting,
+	};
+}
+
+static void add(struct engine_sums *to, const struct engine_sums *part)
+{
+	to->used += part->used;
+	to->flows += part->flows;
+	to->alive += part->alive;
+	to->counting += part->counting;
+}
+
+static void subtract(struct engine_sums *from, const struct engine_sums *part)
+{
+	from->used -= part->used;
+	from->flows -= part->flows;
+	from->alive -= part->alive;
+	from->counting -= part->counting;
+}
+
+static void check_sums(const struct td_engine *e, const struct engine_sums *sums)
+{
+	assert_int_equal(e->used, sums->used);
+	assert_int_equal(e->by_flow.count, sums->flows);
+	assert_int_equal(e->by_uuid.count, sums->alive);
+	assert_int_equal(e->counting, sums->counting);
+	assert_true(e->timers.count <= e->timers.capacity);
+	assert_true(e->stop_cursor <= e->config.max_tunnels);
+	assert_true(e->reply_size <= sizeof(e->reply));
+}
+
 static void check_sessions(const struct td_engine *e)
 {
-	uint32_t used = 0, flows = 0, alive = 0;
+	struct engine_sums sums = { 0 };
 
 	for (uint32_t i = 0; i < e->config.max_tunnels; i++) {
 		const struct session *s = &e->sessions[i];
+		const struct engine_sums part = part_of(s);
 
 		check_session(e, s);
-		used += counted(s);
-		flows += owns_flow(s);
-		alive += td_session_alive(s);
+		add(&sums, &part);
 		if (!counted(s))
 			assert_true(s->idle.linked);
 	}
-	assert_int_equal(e->used, used);
-	assert_int_equal(e->by_flow.count, flows);
-	assert_int_equal(e->by_uuid.count, alive);
+	check_sums(e, &sums);
 }
 
 static const struct slot_link *link_at(const struct slot_link *links, size_t stride, uint32_t slot)
@@ -154,6 +191,61 @@ void check_engine(const struct td_engine *e)
 	check_lists(e);
 	check_applicants(e);
 	check_timers(e);
+}
+
+/* --- of a large engine, what an event touched --- */
+
+void check_begin(struct engine_parts *p, const struct td_engine *e)
+{
+	const uint32_t count = e->config.max_tunnels;
+
+	p->parts = realloc(p->parts, count * sizeof(*p->parts));
+	p->sums = (struct engine_sums){ 0 };
+	for (uint32_t i = 0; i < count; i++) {
+		p->parts[i] = part_of(&e->sessions[i]);
+		add(&p->sums, &p->parts[i]);
+	}
+}
+
+static void check_place(const struct td_timers *t, const struct td_timer *timer)
+{
+	const uint32_t place = timer->place;
+
+	if (place == 0)
+		return;
+	assert_true(place <= t->count);
+	assert_ptr_equal(t->heap[place - 1], timer);
+	if (place > 1)
+		assert_true(t->heap[place / 2 - 1]->at.us <= timer->at.us);
+	for (uint32_t child = 2 * place; child <= 2 * place + 1 && child <= t->count; child++)
+		assert_true(t->heap[child - 1]->at.us >= timer->at.us);
+}
+
+void check_touched(struct engine_parts *p, const struct td_engine *e, uint32_t index)
+{
+	const struct session *s = &e->sessions[index];
+	const struct applicant *a = td_admission_find(e, &s->info.flow);
+
+	check_session(e, s);
+	check_place(&e->timers, &s->owner.timer);
+	if (a)
+		check_place(&e->timers, &a->owner.timer);
+	subtract(&p->sums, &p->parts[index]);
+	p->parts[index] = part_of(s);
+	add(&p->sums, &p->parts[index]);
+}
+
+void check_rest(const struct engine_parts *p, const struct td_engine *e, bool all)
+{
+	check_sums(e, &p->sums);
+	if (!all)
+		return;
+	check_engine(e);
+	for (uint32_t i = 0; i < e->config.max_tunnels; i++) {
+		const struct engine_sums part = part_of(&e->sessions[i]);
+
+		assert_memory_equal(&p->parts[i], &part, sizeof(part)); /* nobody else changed */
+	}
 }
 
 uint32_t check_hash(const struct td_engine *e, const void *bytes, size_t size)

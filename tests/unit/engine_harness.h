@@ -153,6 +153,19 @@ void oracle_answer(struct world *w, const struct deed *deed);
 /* --- engine_check.c: asserts that the engine's memory is consistent --- */
 void check_engine(const struct td_engine *e);
 unsigned check_applicants(const struct td_engine *e); /* their number */
+
+/* The same for an engine so large that looking through all of it after each event takes too long:
+ * after check_begin(), each session that a call touched, then the rest; now and then all of it, which
+ * also asserts that nothing else was touched. The caller frees parts. */
+struct engine_sums {
+	uint32_t used, flows, alive, counting;
+};
+struct engine_parts {
+	struct engine_sums *parts, sums;
+};
+void check_begin(struct engine_parts *p, const struct td_engine *e);
+void check_touched(struct engine_parts *p, const struct td_engine *e, uint32_t index);
+void check_rest(const struct engine_parts *p, const struct td_engine *e, bool all);
 /* As the engine's indexes hash. */
 uint32_t check_hash(const struct td_engine *e, const void *bytes, size_t size);
 
