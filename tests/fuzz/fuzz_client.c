@@ -312,6 +312,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	for (unsigned n = 0; k.r.left > 0 && n < STEPS_MAX; n++) {
 		k.w->states = 0;
 		step(&k);
+		assert_int_equal(k.w->c->candidates.lookups_running, k.w->lookups_running);
 	}
 	end_run(k.w);
 	return 0;
