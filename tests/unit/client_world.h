@@ -428,11 +428,30 @@ static inline bool world_said(const struct world *w, const char *why)
 	return false;
 }
 
+/* Over what the last action has left behind: what an action does not have is zero. */
+static inline bool world_next_action(struct world *w, struct td_client_action *a)
+{
+	memset(a, 0xee, sizeof(*a));
+	if (!td_client_next_action(w->c, a, w->now))
+		return false;
+	if (a->kind == TD_CLIENT_RESOLVE || a->kind == TD_CLIENT_OPEN ||
+	    a->kind == TD_CLIENT_CLOSE || a->kind == TD_CLIENT_STATE)
+		assert_null(a->session);
+	else
+		assert_ptr_equal(a->session, &w->c->session);
+	if (a->kind != TD_CLIENT_STATE)
+		assert_null(a->why);
+	assert_int_equal(a->sequence != 0,
+			 a->kind == TD_CLIENT_OPEN || a->kind == TD_CLIENT_CREATE ||
+				 a->kind == TD_CLIENT_SET_MTU || a->kind == TD_CLIENT_DESTROY);
+	return true;
+}
+
 static inline void world_act(struct world *w)
 {
 	struct td_client_action a;
 
-	while (td_client_next_action(w->c, &a, w->now)) {
+	while (world_next_action(w, &a)) {
 		switch (a.kind) {
 		case TD_CLIENT_RESOLVE:
 			world_lookup(w, a.broker);
