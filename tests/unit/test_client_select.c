@@ -222,6 +222,27 @@ static void test_no_names_and_no_route_is_offline(void **state)
 	}
 }
 
+static void test_offline_for_a_day(void **state)
+{
+	struct world *w = world_new(1, TD_SELECT_FIRST, 16);
+	struct td_time last = { 0 };
+	unsigned int tries = 0;
+
+	(void)state;
+	w->open_error = -ENETUNREACH;
+	world_start(w);
+	world_run(w, TD_SECONDS(24 * 3600));
+	for (unsigned int i = 0; i < w->states; i++) {
+		if (w->state[i] != TD_CLIENT_OFFLINE)
+			continue;
+		if (++tries > 10)
+			assert_true(td_time_since(w->state_at[i], last) >= TD_SECONDS(30));
+		last = w->state_at[i];
+	}
+	assert_true(tries > 300);
+	world_finish(w);
+}
+
 static void test_names_that_are_not_found(void **state)
 {
 	struct world *w = world_new(2, TD_SELECT_FIRST, 14);
@@ -540,6 +561,7 @@ int main(void)
 		cmocka_unit_test(test_slow_lookup_is_waited_for),
 		cmocka_unit_test(test_eight_lookups_at_once),
 		cmocka_unit_test(test_no_names_and_no_route_is_offline),
+		cmocka_unit_test(test_offline_for_a_day),
 		cmocka_unit_test(test_names_that_are_not_found),
 		cmocka_unit_test(test_network_change_ends_offline_at_once),
 		cmocka_unit_test(test_network_change_gives_selection_fresh_sockets),
