@@ -216,7 +216,7 @@ else
 	run floors check check_floors
 	run clang-format check check_format
 	run cppcheck check check_cppcheck
-	run fuzz check tests/fuzz/run -s 5
+	run fuzz check tests/fuzz/run -s 30
 	begin_size
 	run net "$results/net.xml" run_net
 	run size check end_size

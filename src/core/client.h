@@ -76,6 +76,7 @@ enum td_client_action_kind {
 			      a meaning from COOKIE to CLOSING only */
 };
 
+/* What an action does not have is zero. */
 struct td_client_action {
 	enum td_client_action_kind kind;
 	uint32_t sequence; /* to be handed back with the result */

@@ -30,6 +30,7 @@ enum step {
 	STEP_NETWORK_CHANGED,
 	STEP_LOST,
 	STEP_SHUTDOWN,
+	STEP_COUNTS, /* broker: KEEPALIVE with counts; those of our own, how they are told */
 	STEP_COUNT,
 };
 
@@ -91,6 +92,8 @@ static void step_broker(struct run *k)
 	b->has_keepalives = !(also & 1);
 	b->fixed_mtu = also & 2 ? 1364 : 0;
 	b->blackholes = also >> 2 & 7;
+	b->shares = also & 64 ? TD_FEATURE_DATA_COOKIES : 0;
+	b->shares |= also & 128 ? TD_FEATURE_DATA_COUNTS : 0;
 	b->load = (uint16_t)(also << 8);
 	if (also & 32)
 		b->tunnel_port = 0; /* it was started again */
@@ -192,6 +195,27 @@ static void step_lookup(struct run *k)
 	k->w->reverse_addresses = td_read_u8(&k->r) & 1;
 }
 
+/* Larger than what passes for noise, in one byte. */
+static uint32_t read_count(struct run *k)
+{
+	return 64u * td_read_u8(&k->r);
+}
+
+static void step_counts(struct run *k)
+{
+	struct td_msg msg = { .type = TD_MSG_KEEPALIVE, .keepalive.counted = true };
+	uint32_t which;
+	const struct world_broker *b = read_broker(k, &which);
+
+	msg.keepalive.data_sent = read_count(k);
+	msg.keepalive.data_received = read_count(k);
+	k->w->data_sent = read_count(k);
+	k->w->data_received = read_count(k);
+	k->w->uncountable = td_read_u8(&k->r) & 1;
+	if (b->tunnel_port != 0)
+		world_tell(k->w, which, &msg);
+}
+
 static void step(struct run *k)
 {
 	struct world *w = k->w;
@@ -225,6 +249,9 @@ static void step(struct run *k)
 		break;
 	case STEP_SHUTDOWN:
 		td_client_shutdown(w->c, w->now);
+		break;
+	case STEP_COUNTS:
+		step_counts(k);
 		break;
 	case STEP_COUNT:
 		break;
@@ -312,6 +339,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	for (unsigned n = 0; k.r.left > 0 && n < STEPS_MAX; n++) {
 		k.w->states = 0;
 		step(&k);
+		assert_int_equal(k.w->c->candidates.lookups_running, k.w->lookups_running);
 	}
 	end_run(k.w);
 	return 0;

@@ -33,6 +33,7 @@ enum step {
 	STEP_UPGRADE,
 	STEP_SHUTDOWN,  /* limit in seconds */
 	STEP_KEEPALIVE, /* flow */
+	STEP_COUNTS,    /* flow: KEEPALIVE with counts; those of our own, how they are told */
 	STEP_COUNT,
 };
 
@@ -112,10 +113,14 @@ static void step_identity(struct run *k)
 {
 	static const char *const uuids[] = { "a", "bb", "node-3", "-bad", "f0:0b" };
 	struct client *c = read_client(k);
+	uint8_t features;
 
 	client_rename(c, uuids[td_read_u8(&k->r) % 5]);
 	c->id = td_read_u8(&k->r) % 3;
-	c->features = td_read_u8(&k->r) % 4 ? UNIQUE : 0;
+	features = td_read_u8(&k->r);
+	c->features = features % 4 ? UNIQUE : 0;
+	c->features |= features & 4 ? TD_FEATURE_DATA_COOKIES : 0;
+	c->features |= features & 8 ? TD_FEATURE_DATA_COUNTS : 0;
 }
 
 static struct deed *read_deed(struct run *k)
@@ -183,6 +188,25 @@ static void step_keepalive(struct run *k)
 	client_send_type(&k->w, read_client(k), TD_MSG_KEEPALIVE);
 }
 
+/* Larger than what passes for noise, in one byte. */
+static uint32_t read_count(struct run *k)
+{
+	return 64u * td_read_u8(&k->r);
+}
+
+static void step_counts(struct run *k)
+{
+	const struct client *c = read_client(k);
+	struct td_msg msg = { .type = TD_MSG_KEEPALIVE, .keepalive.counted = true };
+
+	msg.keepalive.data_sent = read_count(k);
+	msg.keepalive.data_received = read_count(k);
+	k->w.data_sent = read_count(k);
+	k->w.data_received = read_count(k);
+	k->w.uncountable = td_read_u8(&k->r) & 1;
+	client_send(&k->w, c, &msg);
+}
+
 static void step(struct run *k)
 {
 	struct world *w = &k->w;
@@ -219,6 +243,8 @@ static void step(struct run *k)
 		return world_shutdown(w, TD_SECONDS(td_read_u8(&k->r) % 20));
 	case STEP_KEEPALIVE:
 		return step_keepalive(k);
+	case STEP_COUNTS:
+		return step_counts(k);
 	case STEP_COUNT:
 		break;
 	}
@@ -232,12 +258,14 @@ static struct td_rate read_rate(struct run *k)
 			: NO_LIMIT;
 }
 
-/* Tunnels, hooks, fixed MTU or not (bit 0) and seed, three rates. */
+/* Tunnels (bit 7: one session id for all), hooks, fixed MTU or not (bit 0) and seed, three rates. */
 static struct td_engine_config read_config(struct run *k)
 {
-	struct td_engine_config config = config_for(1 + td_read_u8(&k->r) % 5);
+	const uint8_t tunnels = td_read_u8(&k->r);
+	struct td_engine_config config = config_for(1 + (tunnels & 0x7f) % 5);
 	uint8_t flags;
 
+	config.shared_session_id = tunnels & 0x80;
 	config.hooks = td_read_u8(&k->r) & ((1u << TD_HOOK_COUNT) - 1);
 	flags = td_read_u8(&k->r);
 	config.fixed_mtu = flags & 1 ? 1364 : 0;

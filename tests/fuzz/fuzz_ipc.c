@@ -96,14 +96,15 @@ static void read_record(struct td_ipc_message *message, struct td_reader *r)
 	memset(message->record.bytes, 0x5a, sizeof(message->record.bytes));
 }
 
-/* Any number of descriptors, and not all of the message perhaps. */
-static void send_raw(int fd, const struct td_ipc_message *message, size_t size, unsigned count)
+/* Any number of descriptors, and not all of the message perhaps. False: the socket is full. */
+static bool send_raw(int fd, const struct td_ipc_message *message, size_t size, unsigned count)
 {
 	struct iovec iov = { (void *)(uintptr_t)message, size };
 	alignas(struct cmsghdr) char control[CMSG_SPACE(3 * sizeof(int))] = { 0 };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct cmsghdr *cmsg = (void *)control;
 	const int fds[3] = { 0, 0, 0 };
+	ssize_t sent;
 
 	if (count > 0) {
 		msg.msg_control = control;
@@ -113,11 +114,13 @@ static void send_raw(int fd, const struct td_ipc_message *message, size_t size, 
 		cmsg->cmsg_len = CMSG_LEN(count * sizeof(int));
 		memcpy(CMSG_DATA(cmsg), fds, count * sizeof(int));
 	}
-	assert_int_equal(sendmsg(fd, &msg, MSG_NOSIGNAL), size);
+	sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+	assert_true(sent == (ssize_t)size || errno == EAGAIN);
+	return sent >= 0;
 }
 
 /* Kind: bits 0 to 2 the type, 3 and 4 how many descriptors, 5 to 7 all set: of another size. */
-static void send_one(int fd, uint8_t kind, struct td_reader *r)
+static bool send_one(int fd, uint8_t kind, struct td_reader *r)
 {
 	struct td_ipc_message message;
 	size_t size = sizeof(message);
@@ -130,7 +133,7 @@ static void send_one(int fd, uint8_t kind, struct td_reader *r)
 		read_record(&message, r);
 	if (kind >> 5 == 7)
 		size = td_read_u16(r) % (sizeof(message) + 1);
-	send_raw(fd, &message, size, kind >> 3 & 3);
+	return send_raw(fd, &message, size, kind >> 3 & 3);
 }
 
 static void end_a_hook(struct parent *p, uint8_t which, int result)
@@ -167,8 +170,7 @@ static void converse(struct parent *p, int worker, struct td_reader *r)
 			end_a_hook(p, kind >> 3, td_read_u8(r));
 			continue;
 		}
-		send_one(worker, kind, r);
-		if (kind & 0x20)
+		if (!send_one(worker, kind, r) || kind & 0x20)
 			on_ipc(&p->ipc, EPOLLIN | EPOLLOUT);
 		if (kind & 0x40)
 			hear(worker);

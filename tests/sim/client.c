@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client_check.h"
 #include "core/client_machine.h"
 #include "plan.h"
 
@@ -27,21 +28,11 @@ static void send_all(struct sim_client *c)
 /* What holds whenever nothing more is to be drained. */
 static void check(struct sim_client *c)
 {
-	const struct td_client *m = c->machine;
-	const uint32_t chosen = m->candidates.chosen, busy = m->candidates.busy;
+	const bool absent = c->machine->local.state == TD_LOCAL_ABSENT;
 
-	sim_check(c->sim, chosen == TD_NO_SLOT || chosen < m->candidates.slot_count);
-	sim_check(c->sim, busy == TD_NO_SLOT || busy < m->candidates.slot_count);
-	sim_check(c->sim, m->log_count == 0 && m->ack_count <= TD_MACHINE_ACKS);
-	sim_check(c->sim, m->candidates.lookups_running == c->lookups);
-	sim_check(c->sim, (busy != TD_NO_SLOT) == (m->local.state != TD_LOCAL_ABSENT));
-	sim_check(c->sim,
-		  (m->local.state == TD_LOCAL_ABSENT) == (!c->local.present && !c->local.creating));
-	if (m->state == TD_CLIENT_UP)
-		sim_check(c->sim, m->local.state == TD_LOCAL_PRESENT && !m->local.given_up);
-	/* Whoever is not at its end, and waits for nobody, has a time to go on. */
-	if (m->state != TD_CLIENT_ENDED)
-		sim_check(c->sim, td_client_deadline(m).us != TD_NEVER.us);
+	check_client(c->machine);
+	sim_check(c->sim, c->machine->candidates.lookups_running == c->lookups);
+	sim_check(c->sim, absent == (!c->local.present && !c->local.creating));
 }
 
 static void wake(struct sim *s, const struct sim_event *e)

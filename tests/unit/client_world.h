@@ -5,7 +5,7 @@
  *
  * What no program may ever be asked is checked at each step: to send from a closed socket, to make
  * a second interface, to close the socket of a living tunnel, to run hooks out of order, to look up
- * more than eight names at once.
+ * more than eight names at once. And after each step: is the machine's memory consistent?
  */
 #ifndef TD_TESTS_CLIENT_WORLD_H
 #define TD_TESTS_CLIENT_WORLD_H
@@ -23,6 +23,7 @@
 
 #include <cmocka.h>
 
+#include "client_check.h"
 #include "core/client.h"
 #include "core/l2tp.h"
 
@@ -427,11 +428,30 @@ static inline bool world_said(const struct world *w, const char *why)
 	return false;
 }
 
+/* Over what the last action has left behind: what an action does not have is zero. */
+static inline bool world_next_action(struct world *w, struct td_client_action *a)
+{
+	memset(a, 0xee, sizeof(*a));
+	if (!td_client_next_action(w->c, a, w->now))
+		return false;
+	if (a->kind == TD_CLIENT_RESOLVE || a->kind == TD_CLIENT_OPEN ||
+	    a->kind == TD_CLIENT_CLOSE || a->kind == TD_CLIENT_STATE)
+		assert_null(a->session);
+	else
+		assert_ptr_equal(a->session, &w->c->session);
+	if (a->kind != TD_CLIENT_STATE)
+		assert_null(a->why);
+	assert_int_equal(a->sequence != 0,
+			 a->kind == TD_CLIENT_OPEN || a->kind == TD_CLIENT_CREATE ||
+				 a->kind == TD_CLIENT_SET_MTU || a->kind == TD_CLIENT_DESTROY);
+	return true;
+}
+
 static inline void world_act(struct world *w)
 {
 	struct td_client_action a;
 
-	while (td_client_next_action(w->c, &a, w->now)) {
+	while (world_next_action(w, &a)) {
 		switch (a.kind) {
 		case TD_CLIENT_RESOLVE:
 			world_lookup(w, a.broker);
@@ -475,6 +495,9 @@ static inline void world_drain(struct world *w)
 	world_transmit(w);
 	world_act(w);
 	world_transmit(w);
+	check_client(w->c);
+	if (w->c->local.state == TD_LOCAL_ABSENT)
+		assert_false(w->has_tunnel || w->creating || w->destroying);
 }
 
 static inline void world_resolved(struct world *w, uint32_t broker)
@@ -569,6 +592,7 @@ static inline bool world_step(struct world *w, struct td_time end)
 		assert_true(w->ticks_now < 4); /* it does not spin */
 		td_client_tick(w->c, w->now);
 		world_drain(w);
+		assert_true(td_client_deadline(w->c).us > w->now.us);
 	}
 	return true;
 }

@@ -16,8 +16,22 @@ static bool owns_flow(const struct session *s)
 	return s->state != SESSION_FREE && s->state != SESSION_DOWN;
 }
 
+/* The timer is not later than anything that it is for. */
+static void check_timer(const struct session *s)
+{
+	struct td_time at = td_time_min(s->until, s->retry_at);
+
+	if (s->state == SESSION_UP) {
+		at = td_time_min(at, td_time_min(s->keepalive_at, s->search_at));
+		at = td_time_min(at, td_time_min(s->challenge_at, td_pmtu_deadline(&s->pmtu)));
+	}
+	if (s->state != SESSION_FREE && at.us != TD_NEVER.us)
+		assert_true(td_timer_running(&s->owner.timer) && s->owner.timer.at.us <= at.us);
+}
+
 static void check_session(const struct td_engine *e, const struct session *s)
 {
+	check_timer(s);
 	if (owns_flow(s))
 		assert_ptr_equal(td_session_by_flow(e, &s->info.flow), s);
 	if (td_session_alive(s))

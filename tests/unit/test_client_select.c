@@ -65,6 +65,20 @@ static void test_usage_waits_ten_seconds_for_the_silent(void **state)
 	world_finish(w);
 }
 
+static void test_who_has_no_address_is_not_waited_for(void **state)
+{
+	(void)state;
+	for (uint32_t nameless = 0; nameless < 2; nameless++) {
+		struct world *w = world_new(2, TD_SELECT_USAGE, 4);
+
+		w->broker[nameless].address_count = 0;
+		world_start(w);
+		assert_in_range(world_until(w, TD_CLIENT_UP, TD_SECONDS(20)), 0, TD_SECONDS(1));
+		assert_int_equal(world_broker_of_tunnel(w), 1 - nameless);
+		world_finish(w);
+	}
+}
+
 static void test_late_answer_is_taken_at_once(void **state)
 {
 	struct world *w = world_new(2, TD_SELECT_USAGE, 5);
@@ -220,6 +234,27 @@ static void test_no_names_and_no_route_is_offline(void **state)
 		world_until(w, TD_CLIENT_UP, TD_SECONDS(125));
 		world_finish(w);
 	}
+}
+
+static void test_offline_for_a_day(void **state)
+{
+	struct world *w = world_new(1, TD_SELECT_FIRST, 16);
+	struct td_time last = { 0 };
+	unsigned int tries = 0;
+
+	(void)state;
+	w->open_error = -ENETUNREACH;
+	world_start(w);
+	world_run(w, TD_SECONDS(24 * 3600));
+	for (unsigned int i = 0; i < w->states; i++) {
+		if (w->state[i] != TD_CLIENT_OFFLINE)
+			continue;
+		if (++tries > 10)
+			assert_true(td_time_since(w->state_at[i], last) >= TD_SECONDS(30));
+		last = w->state_at[i];
+	}
+	assert_true(tries > 300);
+	world_finish(w);
 }
 
 static void test_names_that_are_not_found(void **state)
@@ -530,6 +565,7 @@ int main(void)
 		cmocka_unit_test(test_usage_takes_the_least_load),
 		cmocka_unit_test(test_usage_ties_go_to_the_first_named),
 		cmocka_unit_test(test_usage_waits_ten_seconds_for_the_silent),
+		cmocka_unit_test(test_who_has_no_address_is_not_waited_for),
 		cmocka_unit_test(test_late_answer_is_taken_at_once),
 		cmocka_unit_test(test_random_is_uniform_over_brokers),
 		cmocka_unit_test(test_questions_are_repeated_every_two_seconds),
@@ -540,6 +576,7 @@ int main(void)
 		cmocka_unit_test(test_slow_lookup_is_waited_for),
 		cmocka_unit_test(test_eight_lookups_at_once),
 		cmocka_unit_test(test_no_names_and_no_route_is_offline),
+		cmocka_unit_test(test_offline_for_a_day),
 		cmocka_unit_test(test_names_that_are_not_found),
 		cmocka_unit_test(test_network_change_ends_offline_at_once),
 		cmocka_unit_test(test_network_change_gives_selection_fresh_sockets),

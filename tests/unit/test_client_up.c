@@ -20,6 +20,31 @@ static void test_keepalives_and_wakeups(void **state)
 	world_finish(w);
 }
 
+/* Who is woken by the broker a second before the next keepalive, or less, sends it at once. */
+static void test_keepalive_goes_with_an_answer(void **state)
+{
+	struct world *w = world_new(1, TD_SELECT_FIRST, 34);
+	const struct td_msg hello = { .type = TD_MSG_KEEPALIVE };
+	struct td_time last;
+
+	(void)state;
+	w->broker[0].has_keepalives = false;
+	world_up(w);
+	world_run(w, TD_SECONDS(10));
+	last = w->last_sent[TD_MSG_KEEPALIVE];
+	while (w->last_sent[TD_MSG_KEEPALIVE].us == last.us)
+		world_run(w, TD_MS(5));
+	last = w->last_sent[TD_MSG_KEEPALIVE];
+	world_run(w, TD_MS(3600));
+	world_tell(w, 0, &hello);
+	world_run(w, TD_MS(700));
+	assert_int_equal(w->last_sent[TD_MSG_KEEPALIVE].us, last.us);
+	world_tell(w, 0, &hello);
+	world_run(w, TD_MS(200));
+	assert_int_not_equal(w->last_sent[TD_MSG_KEEPALIVE].us, last.us);
+	world_finish(w);
+}
+
 static void test_keepalive_counts(void **state)
 {
 	struct world *w = world_new(1, TD_SELECT_FIRST, 35);
@@ -240,6 +265,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keepalives_and_wakeups),
+		cmocka_unit_test(test_keepalive_goes_with_an_answer),
 		cmocka_unit_test(test_keepalive_counts),
 		cmocka_unit_test(test_limit_is_asked_for_until_acknowledged),
 		cmocka_unit_test(test_mtu_is_measured_set_and_told),

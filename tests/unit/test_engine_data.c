@@ -158,6 +158,21 @@ static void test_counts(void **state)
 	world_end(&w);
 }
 
+static void test_newcomers_do_not_put_counting_off(void **state)
+{
+	struct td_msg msg;
+	struct world w;
+
+	(void)state;
+	open_world(&w, false, 0);
+	join(&w, 0, UNIQUE | COUNTS, &msg);
+	world_pass(&w, TD_SECONDS(10));
+	join(&w, 1, UNIQUE | COUNTS, &msg);
+	world_pass(&w, TD_SECONDS(6));
+	assert_int_equal(w.counts, 1);
+	world_end(&w);
+}
+
 static void test_nobody_to_count_for(void **state)
 {
 	struct client c = client_number(0);
@@ -214,6 +229,7 @@ int main(void)
 		cmocka_unit_test(test_another_cookie_is_another_client),
 		cmocka_unit_test(test_shared_session_id),
 		cmocka_unit_test(test_counts),
+		cmocka_unit_test(test_newcomers_do_not_put_counting_off),
 		cmocka_unit_test(test_nobody_to_count_for),
 		cmocka_unit_test(test_the_client_ends_it_for_its_data),
 	};

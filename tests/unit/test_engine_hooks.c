@@ -196,6 +196,21 @@ static void test_hanging_up(void **state)
 	assert_true(td_engine_idle(w->e));
 }
 
+/* Nothing is skipped where nothing was to be run. */
+static void test_hanging_up_without_pre_down(void **state)
+{
+	struct world *w = *state;
+	struct client c = client_number(0);
+
+	with_hooks(w, HOOK(TD_HOOK_UP));
+	w->hook[TD_HOOK_UP].delay_us = HOLD;
+	assert_true(client_join(w, &c));
+	client_send_type(w, &c, TD_MSG_ERROR);
+	world_pass(w, TD_SECONDS(10));
+	assert_story(w, "CuD");
+	assert_int_equal(td_engine_counters(w->e)->hooks_skipped, 0);
+}
+
 static void test_everything_hangs(void **state)
 {
 	struct world *w = *state;
@@ -426,6 +441,7 @@ int main(void)
 		TEST(test_only_configured_hooks_are_run),
 		TEST(test_hanging_pre_down_delays_10_s),
 		TEST(test_hanging_up),
+		TEST(test_hanging_up_without_pre_down),
 		TEST(test_everything_hangs),
 		TEST(test_hanging_down_keeps_the_name),
 		TEST(test_pre_down_that_hangs_keeps_nobody_else),

@@ -222,6 +222,24 @@ static void test_mtu_is_set_again(void **state)
 	assert_int_equal(world_last(w, TD_ACTION_SET_MTU, ANY_HOOK)->session.mtu, 1400);
 }
 
+/* A hook was due, and the new worker's configuration has it no more (the oracle watches, too). */
+static void test_hooks_of_another_configuration(void **state)
+{
+	struct world *w = *state;
+	struct client c = client_number(0);
+
+	assert_true(client_greet(w, &c));
+	w->blocked = true;
+	client_prepare(w, &c);
+	assert_int_equal(world_count(w, TD_ACTION_HOOK, ANY_HOOK), 0);
+	w->config.hooks = 0;
+	world_upgrade(w);
+	w->blocked = false;
+	world_pass(w, TD_MS(1));
+	assert_int_equal(td_engine_tunnels(w->e), 1);
+	assert_int_equal(world_count(w, TD_ACTION_HOOK, ANY_HOOK), 0);
+}
+
 static void test_no_slot_twice(void **state)
 {
 	struct world *w = *state;
@@ -480,6 +498,7 @@ int main(void)
 		TEST(test_flow_of_a_session_that_is_down_is_free),
 		TEST(test_work_under_way_begins_again),
 		TEST(test_mtu_is_set_again),
+		TEST(test_hooks_of_another_configuration),
 		TEST(test_no_slot_twice),
 		TEST(test_other_configuration),
 		TEST(test_damaged_records_of_every_state),
