@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * Preloaded into a broker that runs under valgrind, which does not know seccomp(2): there the
- * worker keeps all system calls. For bench/run alone.
+ * Preloaded into a broker that runs under valgrind, which does not know seccomp(2), and writes a file
+ * at the end: there the worker keeps all system calls, its user, and its root directory. For bench/run
+ * alone.
  */
 #include <seccomp.h>
+#include <unistd.h>
 
 static int nothing;
 
@@ -19,6 +21,19 @@ int seccomp_rule_add(scmp_filter_ctx filter, uint32_t action, int number, unsign
 	return 0;
 }
 
+int seccomp_rule_add_array(scmp_filter_ctx filter, uint32_t action, int number, unsigned int count,
+			   const struct scmp_arg_cmp *args)
+{
+	(void)filter, (void)action, (void)number, (void)count, (void)args;
+	return 0;
+}
+
+int seccomp_attr_set(scmp_filter_ctx filter, enum scmp_filter_attr attr, uint32_t value)
+{
+	(void)filter, (void)attr, (void)value;
+	return 0;
+}
+
 int seccomp_load(const scmp_filter_ctx filter)
 {
 	(void)filter;
@@ -28,4 +43,22 @@ int seccomp_load(const scmp_filter_ctx filter)
 void seccomp_release(scmp_filter_ctx filter)
 {
 	(void)filter;
+}
+
+int setresuid(uid_t real, uid_t effective, uid_t saved)
+{
+	(void)real, (void)effective, (void)saved;
+	return 0;
+}
+
+int setresgid(gid_t real, gid_t effective, gid_t saved)
+{
+	(void)real, (void)effective, (void)saved;
+	return 0;
+}
+
+int chroot(const char *path)
+{
+	(void)path;
+	return 0;
 }

@@ -29,6 +29,7 @@ struct td_kernel_tunnel {
 	struct td_port own; /* reads udp */
 	/* While it leaves: what to report when it is gone, and when to give up. */
 	int result;
+	bool undeleted; /* the kernel was asked, and refused */
 	struct td_link link;
 	struct td_time deadline;
 };

@@ -141,6 +141,20 @@ static void forgotten(struct td_tunnel *base)
 	td_kernel_finish((struct td_kernel *)base->task.dp, t, t->result);
 }
 
+static void delete_again(struct td_job *job)
+{
+	struct td_tunnel *t = td_backend_tunnel(job);
+	struct td_kernel *k = (struct td_kernel *)t->task.dp;
+
+	t->task.err = td_l2tp_tunnel_delete(&k->l2tp, t->info.tunnel_id);
+}
+
+static void deleted(struct td_tunnel *base)
+{
+	((struct td_kernel_tunnel *)base)->undeleted =
+		base->task.err != 0 && base->task.err != -ENODEV;
+}
+
 static void unmade(struct td_tunnel *base)
 {
 	struct td_kernel *k = (struct td_kernel *)base->task.dp;
@@ -149,8 +163,10 @@ static void unmade(struct td_tunnel *base)
 	const int err = base->task.err;
 
 	detach(t);
-	/* If it could not be deleted, closing the socket does it: ours is closed. */
-	if (own || err == 0 || err == -ENODEV) {
+	/* If it could not be deleted, closing the socket does it: ours is closed. Copies of it may not
+	 * be, so it is asked for again. */
+	deleted(base);
+	if (own || !t->undeleted) {
 		t->deadline = td_time_add(k->dp.loop->now, LEAVE_LIMIT);
 		td_kernel_enter(k, t, TD_KERNEL_LEAVING);
 		finish_if_gone(t);
@@ -253,6 +269,8 @@ void td_kernel_tick(struct td_kernel *k)
 
 		if (!t->base.busy && td_time_reached(t->deadline, k->dp.loop->now))
 			td_kernel_finish(k, t, t->result < 0 ? t->result : -ETIMEDOUT);
+		else if (TD_WITH_BROKER && t->undeleted && !t->base.busy)
+			td_backend_run(&t->base, TD_LANE_CHANGE, delete_again, deleted);
 		else
 			finish_if_gone(t);
 	}

@@ -23,6 +23,7 @@ for number in range({MEGABYTES}):
     os.write(1 + number % 2, (b'x' * 99 + b'\\n') * 5000 + b'\\0\\x1b[2J' * 125000)
 """
 LINES_OF_A_HOOK = 101
+LIMIT_S = 3 * SLOW
 FRUGAL = {"ASAN_OPTIONS": f"{sanitizer_options()['ASAN_OPTIONS']}:quarantine_size_mb=1"}
 
 
@@ -59,7 +60,7 @@ def left_behind(world, then):
     there, here = world.pair()
     hooks = world.hooks()
     script = hooks.script("session.up", UP + DAEMON.format(then=then))
-    broker = world.broker(there, hooks={"session.up": script, "timeout": "5"})
+    broker = world.broker(there, hooks={"session.up": script, "timeout": f"{LIMIT_S:g}"})
     world.client(here).wait_up()
     (record,) = hooks.wait("session.up", event="daemon")
     hooks.wait("session.up", event="end")
@@ -71,7 +72,7 @@ def left_behind(world, then):
 def test_child_that_outlives_its_hook(world):
     """As a daemon that a hook starts. It is not ended, and nobody waits for it."""
     _, _, broker, _, child = left_behind(world, "time.sleep(600)")
-    holds(lambda: alive(child), 7, "it lives on, beyond the limit of the hook")
+    holds(lambda: alive(child), LIMIT_S + 3, "it lives on, beyond the limit of the hook")
     assert broker.stop() == 0
     assert alive(child)
     os.kill(child, signal.SIGKILL)
@@ -106,7 +107,7 @@ while True:
 """
     names = ("session.up", "session.pre-down", "session.down")
     scripts = {name: hooks.script(name, UP + body) for name in names}
-    broker = world.broker(there, hooks={**scripts, "timeout": "1"})
+    broker = world.broker(there, hooks={**scripts, "timeout": f"{LIMIT_S:g}"})
     client = world.client(here).wait_up()
     (record,) = hooks.wait("session.up", event="forked")
     (name,) = broker.wait_tunnels(1)

@@ -59,7 +59,9 @@ class Place:
             self.broker.expected = None  # without one that was ever ready, it ends
             self.broker.process.poll()
         if victim in ("the broker", "everybody"):
+            ended = self.broker.expected is None  # it may have, for want of a worker
             self.broker.kill()
+            self.broker.expected = None if ended else self.broker.expected
         if victim in ("all clients", "everybody"):
             self.kill(self.clients)
         elif victim == "a client":

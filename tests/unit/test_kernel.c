@@ -240,6 +240,33 @@ static void notifications_overrun(void **state)
 	scene_close(&scene);
 }
 
+/* The socket is closed then, but not what others have of it, such as a parent process. */
+static void deleted_at_the_second_try(void **state)
+{
+	struct scene scene;
+
+	(void)state;
+	scene_open(&scene, "127.0.0.1");
+	assert_int_equal(end_create(&scene.end, one, &scene.info), 0);
+	kernel.deletions = 0;
+	kernel.delete_error = -ENOBUFS;
+	scene.end.sequence = 0;
+	scene.end.ops->destroy(scene.end.dp, one, 99);
+	loop_until(&scene.bench, was_deleted, NULL, TD_SECONDS(5));
+	idle(&scene);
+	kernel.deletions = 0;
+	kernel.delete_error = 0;
+	loop_until(&scene.bench, was_deleted, NULL, TD_SECONDS(5));
+	assert_true(kernel.deletions > 0);
+	loop_until(&scene.bench, NULL, NULL, TD_SECONDS(1));
+	assert_int_equal(kernel.deletions, 1); /* and no third one */
+	assert_false(is_done(&scene.end));
+	run("ip link del tdk0");
+	loop_until(&scene.bench, is_done, &scene.end, TD_SECONDS(5));
+	assert_int_equal(scene.end.err, 0);
+	scene_close(&scene);
+}
+
 /* The client's socket is the tunnel's, before, meanwhile and afterwards. */
 static void socket_of_the_client(void **state)
 {
@@ -479,6 +506,7 @@ int main(void)
 		cmocka_unit_test(deleted_by_another_hand),
 		cmocka_unit_test(not_gone),
 		cmocka_unit_test(notifications_overrun),
+		cmocka_unit_test(deleted_at_the_second_try),
 		cmocka_unit_test(socket_of_the_client),
 		cmocka_unit_test(adopted),
 		cmocka_unit_test(peer_moves),
