@@ -41,16 +41,17 @@ static void touch(struct sim_broker *b, struct td_handle handle)
 	for (uint32_t i = 0; i < b->touched_count; i++)
 		if (b->touched[i] == handle.index)
 			return;
-	sim_check(b->sim, b->touched_count < SIM_TOUCHED);
-	b->touched[b->touched_count++] = handle.index;
+	if (b->touched_count < SIM_TOUCHED)
+		b->touched[b->touched_count++] = handle.index;
 }
 
 static void check(struct sim_broker *b)
 {
 	const bool all = b->checks++ % b->sim->check_every == 0;
 
-	if (b->sim->check_every == 1) {
+	if (b->sim->check_every == 1 || b->touched_count == SIM_TOUCHED) {
 		check_engine(b->engine);
+		b->touched_count = 0;
 		return;
 	}
 	for (uint32_t i = 0; i < b->touched_count; i++)

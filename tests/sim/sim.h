@@ -38,7 +38,7 @@
 #include "old_client.h"
 
 #define SIM_ADDRESSES 4  /* of a name, at most */
-#define SIM_TOUCHED   32 /* sessions in an event, at most */
+#define SIM_TOUCHED   64 /* sessions in an event; when there are more, all are checked */
 #define SIM_DATAGRAM  9100
 #define SIM_LOSS_MAX  600 /* 1/1000 */
 
