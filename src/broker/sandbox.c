@@ -48,6 +48,7 @@ static const char *const allowed[] = {
 	"recvmsg",
 	"sendmmsg",
 	"sendmsg",
+	"sendto",
 	"setsockopt",
 	/* TAPs and the log */
 	"read",
