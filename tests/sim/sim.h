@@ -37,8 +37,7 @@
 #include "old_broker.h"
 #include "old_client.h"
 
-#define SIM_ADDRESSES 4  /* of a name, at most */
-#define SIM_TOUCHED   32 /* sessions in an event, at most */
+#define SIM_ADDRESSES 4 /* of a name, at most */
 #define SIM_DATAGRAM  9100
 #define SIM_LOSS_MAX  600 /* 1/1000 */
 
@@ -167,7 +166,8 @@ struct sim_broker {
 	struct td_time wake_at;
 	uint32_t checks;
 	struct engine_parts parts; /* when not all of it is checked after each event */
-	uint32_t touched[SIM_TOUCHED], touched_count;
+	uint32_t *touched, touched_count;
+	bool *is_touched; /* of each slot */
 };
 
 struct sim_name {
