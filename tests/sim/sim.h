@@ -12,7 +12,7 @@
  *	old_client.c, old_broker.c   models of deployed peers, written from docs/PROTOCOL.md and the
  *	            transcripts; they share no line with the core
  *	plan.c      what a seed means: who takes part, and when what happens
- *	faults.c    what can go wrong
+ *	faults.c    what can go wrong with nodes; faults_way.c between them
  *	fleet.c     a thousand clients of one broker
  *	judge.c     agreement of both ends, liveness, nothing left behind
  *	census.c    what really happened
