@@ -166,14 +166,38 @@ static void look_up(struct sim_client *c, uint32_t broker)
 
 /* --- what the machine asks for --- */
 
+/* The interface that the broker has for the flow of the client's tunnel, or NULL. */
+static struct sim_iface *other_end(const struct sim_client *c)
+{
+	const struct sim_view mine = sim_client_view(c);
+
+	return mine.up && mine.broker < c->sim->broker_count
+		       ? sim_broker_iface(&c->sim->brokers[mine.broker], &mine.flow)
+		       : NULL;
+}
+
+/* Do the two ends take each other's data packets? */
+static bool same_session(const struct td_session_info *mine, const struct td_session_info *there)
+{
+	const size_t size = td_session_cookie_size(mine);
+
+	return td_session_cookie_size(there) == size &&
+	       memcmp(there->cookie, mine->peer_cookie, size) == 0 &&
+	       memcmp(there->peer_cookie, mine->cookie, size) == 0 &&
+	       there->session_id == mine->peer_session_id;
+}
+
 static void note_state(struct sim_client *c, const struct td_client_action *a)
 {
 	sim_log(c->sim, "client %u: state %d, broker %u: %s", c->number, a->state, a->broker,
 		a->why);
 	sim_check(c->sim, a->why != NULL);
 	if (a->state == TD_CLIENT_CLOSING && strstr(a->why, "data does not")) {
+		const struct sim_iface *there = other_end(c);
+
 		/* It must not be somebody's fancy. */
-		sim_check(c->sim, c->sim->trouble || c->sim->lied ||
+		sim_check(c->sim, !there || !same_session(&c->local.session, &there->session) ||
+					  c->sim->trouble || c->sim->lied ||
 					  td_time_since(c->sim->now, c->sim->heal_at) < STALE_US);
 		c->rebuilt++;
 	}
@@ -202,20 +226,13 @@ static void exchange_data(struct sim_client *c)
 	const struct td_session_info *info = &c->local.session;
 	const struct sim_view mine = sim_client_view(c);
 	const uint32_t up = sim_below(s, 20), down = sim_below(s, 20);
-	struct sim_iface *there = NULL;
-	bool same;
+	struct sim_iface *there = other_end(c);
 
 	c->local.sent += up;
-	if (mine.up && mine.broker < s->broker_count)
-		there = sim_broker_iface(&s->brokers[mine.broker], &mine.flow);
 	if (!there)
 		return;
 	there->sent += down;
-	same = td_session_cookie_size(&there->session) == td_session_cookie_size(info) &&
-	       memcmp(there->session.cookie, info->peer_cookie, td_session_cookie_size(info)) ==
-		       0 &&
-	       memcmp(there->session.peer_cookie, info->cookie, td_session_cookie_size(info)) == 0;
-	if (!same || there->session.session_id != info->peer_session_id)
+	if (!same_session(info, &there->session))
 		return;
 	there->received += pass(s, &sim_link(s, c->number, mine.broker)->up, up);
 	c->local.received += pass(s, &sim_link(s, c->number, mine.broker)->down, down);
