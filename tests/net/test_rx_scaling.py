@@ -5,6 +5,7 @@ the table of nf_tables that rewrites it (src/datapath/rewrite.h)."""
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 
@@ -185,14 +186,13 @@ def test_worker_killed(world):
 def end_worker(broker):
     """Kills the worker, and keeps the parent from starting the next one until it gets SIGCONT."""
     (worker,) = broker.children()
+    pidfd = os.pidfd_open(worker)
     os.kill(broker.pid, signal.SIGSTOP)
     os.kill(worker, signal.SIGKILL)
-
-    def ended():
-        with open(f"/proc/{worker}/stat", encoding="ascii") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
-
-    wait_until(ended, 10, "the worker has ended")
+    ended = select.poll()  # with all its threads, which is when the parent hears of it
+    ended.register(pidfd, select.POLLIN)
+    assert ended.poll(10000 * SLOW), "the worker has not ended"
+    os.close(pidfd)
     return worker
 
 

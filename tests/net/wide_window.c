@@ -25,25 +25,40 @@ int connect(int fd, __CONST_SOCKADDR_ARG peer, socklen_t size)
 	return real(fd, peer, size);
 }
 
-/* Family, port and IPv4 address. */
-static int is_peer(const struct msghdr *message, const struct sockaddr_storage *peer)
+/* Makes what fd got from that sender senseless, if that is not its peer by family, port and IPv4
+ * address. */
+static void spoil(int fd, const void *sender, void *bytes, size_t size)
 {
-	return memcmp(message->msg_name, peer, 8) == 0;
+	struct sockaddr_storage peer;
+	socklen_t peer_size = sizeof(peer);
+
+	if (getenv("NO_DRAIN") && getpeername(fd, (struct sockaddr *)&peer, &peer_size) == 0 &&
+	    memcmp(sender, &peer, 8) != 0)
+		memset(bytes, 0xff, size);
 }
 
 int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
 {
 	int (*real)(int, struct mmsghdr *, unsigned, int, struct timespec *);
-	struct sockaddr_storage peer;
-	socklen_t size = sizeof(peer);
 	int n;
 
 	*(void **)&real = dlsym(RTLD_NEXT, "recvmmsg");
 	n = real(fd, messages, count, flags, timeout);
-	if (!getenv("NO_DRAIN") || getpeername(fd, (struct sockaddr *)&peer, &size) != 0)
-		return n;
 	for (int i = 0; i < n; i++)
-		if (!is_peer(&messages[i].msg_hdr, &peer))
-			memset(messages[i].msg_hdr.msg_iov[0].iov_base, 0xff, messages[i].msg_len);
+		spoil(fd, messages[i].msg_hdr.msg_name, messages[i].msg_hdr.msg_iov[0].iov_base,
+		      messages[i].msg_len);
+	return n;
+}
+
+ssize_t recvfrom(int fd, void *bytes, size_t size, int flags, __SOCKADDR_ARG sender,
+		 socklen_t *sender_size)
+{
+	ssize_t (*real)(int, void *, size_t, int, __SOCKADDR_ARG, socklen_t *);
+	ssize_t n;
+
+	*(void **)&real = dlsym(RTLD_NEXT, "recvfrom");
+	n = real(fd, bytes, size, flags, sender, sender_size);
+	if (n > 0 && (size_t)n <= size && sender.__sockaddr__)
+		spoil(fd, sender.__sockaddr__, bytes, (size_t)n);
 	return n;
 }
