@@ -147,7 +147,7 @@ static bool note_action(struct td_engine *e, struct session *s, struct td_action
 		e->used--;
 		td_engine_append(&e->free_sessions, &e->sessions[0].idle, sizeof(*s),
 				 action->handle.index);
-	} else if ((s->notes & NOTE_CHANGED) && s->state != SESSION_FREE) {
+	} else if (s->notes & NOTE_CHANGED) {
 		s->notes &= (uint8_t)~NOTE_CHANGED;
 		action->kind = TD_ACTION_CHANGED;
 	} else {

@@ -5,7 +5,9 @@
  * claimed, and comes to an end.
  *
  * Input: what the shell answers (bit 0 hooks fail, bit 1 the data path fails, bit 2 the MTU is
- * fixed), the hooks that are configured, then (u8 length, record)…
+ * fixed), the hooks that are configured, then (u8 length, record)… Length 0: a genuine record, of
+ * which tunnel, how many of its bytes are changed, (place, value)…; so that what is tested does not
+ * end at a version that is refused, whatever becomes of their form.
  */
 #include <errno.h>
 
@@ -14,6 +16,11 @@
 
 #define TUNNELS 6
 #define ROUNDS  10000 /* more is an endless loop */
+
+static struct record {
+	uint8_t bytes[TD_RECORD_MAX];
+	size_t size;
+} genuine[TUNNELS];
 
 struct shell {
 	struct td_engine *e;
@@ -98,13 +105,52 @@ static void expect_same(const struct shell *s, const struct td_engine_config *co
 	free(other);
 }
 
+static void make_genuine(void)
+{
+	struct td_engine_config config = config_for(TUNNELS);
+	struct world w;
+
+	config.hooks = TUNNEL_HOOKS;
+	world_start(&w, &config);
+	for (unsigned n = 0; n < TUNNELS; n++) {
+		struct client c = n % 3 ? client_number(n) : client_ipv6(1, n);
+
+		c.features |= n % 2 ? TD_FEATURE_DATA_COOKIES | TD_FEATURE_DATA_COUNTS : 0;
+		assert_true(client_join(&w, &c));
+		genuine[n].size =
+			td_engine_export(w.e, client_handle(&w, &c), genuine[n].bytes, w.now);
+		assert_true(genuine[n].size > 0);
+	}
+	world_end(&w);
+}
+
+static struct record read_record(struct td_reader *r)
+{
+	struct record record = { .size = td_read_u8(r) };
+
+	if (record.size > 0) {
+		struct td_reader piece = fuzz_piece(r, record.size);
+
+		record.size = piece.left;
+		td_read_bytes(&piece, record.bytes, record.size);
+		return record;
+	}
+	record = genuine[td_read_u8(r) % TUNNELS];
+	for (unsigned changes = td_read_u8(r) % 16; changes > 0; changes--) {
+		const size_t place = td_read_u8(r) % record.size;
+
+		record.bytes[place] = td_read_u8(r);
+	}
+	return record;
+}
+
 static void adopt_all(struct shell *s, const struct td_engine_config *config, struct td_reader *r)
 {
 	while (r->left > 0) {
-		const struct td_reader piece = fuzz_piece(r, td_read_u8(r));
-		uint8_t *record = fuzz_copy(piece.at, piece.left);
+		const struct record input = read_record(r);
+		uint8_t *record = fuzz_copy(input.bytes, input.size);
 		struct td_handle handle;
-		const int err = td_engine_adopt(s->e, record, piece.left, &handle, s->now);
+		const int err = td_engine_adopt(s->e, record, input.size, &handle, s->now);
 
 		assert_true(err == 0 || err == -EINVAL || err == -EEXIST);
 		if (err == 0)
@@ -121,6 +167,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	struct shell s = { .now = { TD_SECONDS(1000) } };
 	const uint8_t manners = td_read_u8(&r);
 
+	if (genuine[0].size == 0)
+		make_genuine();
 	s.hook_result = manners & 1 ? -EIO : 0;
 	s.path_result = manners & 2 ? -EIO : 0;
 	config.fixed_mtu = manners & 4 ? 1364 : 0;

@@ -12,7 +12,8 @@
  * its request is known as one.
  *
  * With -c ADDRESS and PORT are a client's, which answers nobody: it pauses a bit instead.
- * With -l it is a hostile broker: it waits at ADDRESS and PORT for somebody, and sends there.
+ * With -l it is a hostile broker: it says when it waits at ADDRESS and PORT for somebody, and sends
+ * there.
  *
  * Prints a line of JSON. Kinds "expired" and "foreign" get a cookie for each port first; "expired"
  * then says so, and waits for SIGUSR1.
@@ -272,6 +273,8 @@ static void be_broker(void)
 
 	if (fd < 0 || bind(fd, flood.peer->ai_addr, flood.peer->ai_addrlen) != 0)
 		fail("bind");
+	puts("ready");
+	fflush(stdout);
 	while (recvfrom(fd, bytes, sizeof(bytes), 0, (void *)&victim, &length) < 0)
 		;
 	while (flood.sent + flood.unsent < flood.count) {

@@ -97,7 +97,7 @@ def test_every_thread_of_the_worker_is_confined(world, scaling):
 
 
 def test_worker_has_no_files(world):
-    """An empty directory for its root, which nobody can reach; and what else it holds leads nowhere."""
+    """An empty directory for its root, which nobody can reach; what else it holds leads nowhere."""
     there, here = world.pair()
     broker = world.start_broker(there, [*LEAK, BROKER, world.config()])
     world.client(here).wait_up()

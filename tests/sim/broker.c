@@ -38,24 +38,24 @@ static void touch(struct sim_broker *b, struct td_handle handle)
 {
 	if (b->sim->check_every == 1 || handle.generation == 0)
 		return;
-	for (uint32_t i = 0; i < b->touched_count; i++)
-		if (b->touched[i] == handle.index)
-			return;
-	if (b->touched_count < SIM_TOUCHED)
-		b->touched[b->touched_count++] = handle.index;
+	if (b->is_touched[handle.index])
+		return;
+	b->is_touched[handle.index] = true;
+	b->touched[b->touched_count++] = handle.index;
 }
 
 static void check(struct sim_broker *b)
 {
 	const bool all = b->checks++ % b->sim->check_every == 0;
 
-	if (b->sim->check_every == 1 || b->touched_count == SIM_TOUCHED) {
+	if (b->sim->check_every == 1) {
 		check_engine(b->engine);
-		b->touched_count = 0;
 		return;
 	}
-	for (uint32_t i = 0; i < b->touched_count; i++)
+	for (uint32_t i = 0; i < b->touched_count; i++) {
 		check_touched(&b->parts, b->engine, b->touched[i]);
+		b->is_touched[b->touched[i]] = false;
+	}
 	b->touched_count = 0;
 	check_rest(&b->parts, b->engine, all);
 }
@@ -236,6 +236,7 @@ void sim_broker_new_engine(struct sim_broker *b)
 	b->oracle.stopping = false;
 	b->oracle.now = sim_broker_now(b);
 	b->touched_count = 0;
+	memset(b->is_touched, 0, b->config.max_tunnels * sizeof(*b->is_touched));
 	if (b->sim->check_every > 1)
 		check_begin(&b->parts, b->engine);
 }
@@ -249,6 +250,8 @@ static void start_new(struct sim_broker *b)
 		b->records = calloc(max, sizeof(*b->records));
 		b->record_sizes = calloc(max, sizeof(*b->record_sizes));
 		b->oracle.watches = calloc(max, sizeof(*b->oracle.watches));
+		b->touched = calloc(max, sizeof(*b->touched));
+		b->is_touched = calloc(max, sizeof(*b->is_touched));
 		sim_check(b->sim, td_hook_runs_init(&b->runs, max) == 0);
 	}
 	for (uint32_t i = 0; i < max; i++)

@@ -29,6 +29,8 @@ static void adopt(struct sim_broker *b, uint32_t index)
 	state = b->engine->sessions[index].state;
 	v->closing &= state != SESSION_UP;
 	v->gone &= state == SESSION_DOWN || state == SESSION_FREE;
+	if (!iface->present) /* its descriptor leads nowhere */
+		td_engine_lost(b->engine, handle, sim_broker_now(b));
 	/* A DESTROY that was under way may have been done. */
 	if (v->destroying && iface->present && sim_chance(b->sim, 500)) {
 		iface->present = false;

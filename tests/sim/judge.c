@@ -188,7 +188,7 @@ static void watch_iface(struct sim *s, const struct sim_broker *b, uint32_t inde
 		return;
 	fprintf(stderr, "broker %u, tunnel %u, port %u\n", b->number, iface->session.tunnel_id,
 		iface->session.flow.peer.port);
-	sim_check(s, !"a tunnel that nobody uses");
+	sim_failed(s, __FILE_NAME__, __LINE__, "a tunnel that nobody uses");
 }
 
 void sim_watch_tunnels(struct sim *s, const struct sim_event *e)

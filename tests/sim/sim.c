@@ -198,6 +198,8 @@ void sim_free(struct sim *s)
 		free(s->brokers[i].oracle.watches);
 		td_hook_runs_fini(&s->brokers[i].runs);
 		free(s->brokers[i].parts.parts);
+		free(s->brokers[i].touched);
+		free(s->brokers[i].is_touched);
 	}
 	for (uint32_t i = 0; i < s->client_count; i++)
 		free(s->clients[i].sockets);

@@ -12,7 +12,7 @@
  *	old_client.c, old_broker.c   models of deployed peers, written from docs/PROTOCOL.md and the
  *	            transcripts; they share no line with the core
  *	plan.c      what a seed means: who takes part, and when what happens
- *	faults.c    what can go wrong
+ *	faults.c    what can go wrong with nodes; faults_way.c between them
  *	fleet.c     a thousand clients of one broker
  *	judge.c     agreement of both ends, liveness, nothing left behind
  *	census.c    what really happened
@@ -37,8 +37,7 @@
 #include "old_broker.h"
 #include "old_client.h"
 
-#define SIM_ADDRESSES 4  /* of a name, at most */
-#define SIM_TOUCHED   64 /* sessions in an event; when there are more, all are checked */
+#define SIM_ADDRESSES 4 /* of a name, at most */
 #define SIM_DATAGRAM  9100
 #define SIM_LOSS_MAX  600 /* 1/1000 */
 
@@ -167,7 +166,8 @@ struct sim_broker {
 	struct td_time wake_at;
 	uint32_t checks;
 	struct engine_parts parts; /* when not all of it is checked after each event */
-	uint32_t touched[SIM_TOUCHED], touched_count;
+	uint32_t *touched, touched_count;
+	bool *is_touched; /* of each slot */
 };
 
 struct sim_name {

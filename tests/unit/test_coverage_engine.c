@@ -139,6 +139,8 @@ static void test_who_cannot_say_farewell_does_not_keep_its_flow(void **state)
 	assert_int_equal(td_engine_adopt(e, old, old_size, &handle, w.now), 0);
 	assert_int_equal(td_engine_adopt(e, new, new_size, &handle, w.now), 0);
 	check_engine(e);
+	/* It is over, but nobody has been told that its slot is free. */
+	assert_int_equal(td_engine_adopt(e, old, old_size, &handle, w.now), -EEXIST);
 	free(e);
 	w.blocked = false;
 	world_settle(&w);

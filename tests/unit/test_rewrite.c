@@ -399,8 +399,7 @@ static void gone_with_its_process(void **state)
 	close(pipes[0]);
 }
 
-/* A process that has the scene's socket, adds both, and dies; in the end also before it has read what the
- * kernel answered. */
+/* A process that has the scene's socket, makes the table, adds both, and dies. */
 static void predecessor(const struct scene *s, const struct td_flow *other)
 {
 	struct td_rewrite *rewrite;
