@@ -158,12 +158,15 @@ static void test_tun_is_opened_for_who_asks(void **state)
 {
 	struct pollfd question = { .events = POLLIN };
 	const int expected = open("/dev/net/tun", O_RDWR | O_CLOEXEC) < 0 ? errno : 0;
+	/* To an earlier question, for which nobody waits any more. */
+	const struct td_ipc_message late = { .type = TD_IPC_OPEN_TUN, .opened = -EXDEV };
 	int fds[2], status;
 	pid_t pid;
 
 	(void)state;
 	assert_int_equal(td_ipc_pair(fds), 0);
 	assert_int_equal(td_tun_answer(fds[0]), 0);
+	assert_int_equal(td_ipc_send(fds[0], &late, -1), 0);
 	pid = fork();
 	if (pid == 0)
 		ask(fds[1]);
