@@ -182,7 +182,7 @@ mtu_found() {
 }
 
 show_tunnel() {
-	local mtu=$((path_mtu - 54))
+	local mtu=$((path_mtu - 62))
 	say 'data path' "$(sed -n 's/.*data path //p' "$work/broker.log" | head -n1)"
 	broker_if=$(ip -n "$broker_ns" -o link show | grep -oE 'l2tp[0-9]+-[0-9]+' | head -n1)
 	ip -n "$broker_ns" address add 10.20.30.1/24 dev "$broker_if"
@@ -190,7 +190,7 @@ show_tunnel() {
 	say interfaces "$broker_if at the broker, tunnel at the client"
 	until_true 10 mtu_found $mtu ||
 		die "MTU $(mtu_of "$client_ns" tunnel) and $(mtu_of "$broker_ns" "$broker_if"), not $mtu"
-	say MTU "$mtu found and set at both ends ($path_mtu - 20 IP - 8 UDP - 12 L2TP - 14 Ethernet)"
+	say MTU "$mtu found and set at both ends ($path_mtu - 20 IP - 8 UDP - 20 L2TP with cookie - 14 Ethernet)"
 }
 
 # measure OPTION...: one iperf3 run through the tunnel; $rate is what arrived.

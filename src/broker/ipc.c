@@ -96,6 +96,8 @@ int td_ipc_receive(int fd, struct td_ipc_message *message, int *descriptor)
 	do {
 		size = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 	} while (size < 0 && errno == EINTR);
+	if (size < 0 && errno == ECONNRESET)
+		return -EPIPE; /* and it had not read all that it was told */
 	if (size < 0)
 		return errno == EAGAIN ? 0 : -errno;
 	if (detach(&msg, descriptor) == 0 && size == sizeof(*message))

@@ -42,10 +42,12 @@ static const char *const allowed[] = {
 	"poll",
 	"ppoll",
 	"ppoll_time64",
+	"recv",
 	"recvfrom",
 	"recvmmsg",
 	"recvmmsg_time64",
 	"recvmsg",
+	"send",
 	"sendmmsg",
 	"sendmsg",
 	"sendto",
@@ -133,7 +135,7 @@ static const struct narrow narrow[] = {
 
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
-/* The new directory, or -errno. It is open no more when this process has it as its root. */
+/* Goes into a new directory, which is deleted, so that nobody can put anything into it. 0 or -errno. */
 static int make_empty_directory(char *path)
 {
 	int err = 0;

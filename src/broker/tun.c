@@ -23,13 +23,26 @@ static int take_answer(int fd, int *descriptor)
 	return message.opened;
 }
 
+/* What comes later than anybody waited would be taken for the answer to the next question. */
+static void drop_late_answers(int fd)
+{
+	struct td_ipc_message message;
+	int descriptor;
+
+	while (td_ipc_receive(fd, &message, &descriptor) == 1)
+		if (descriptor >= 0)
+			close(descriptor);
+}
+
 int td_tun_ask(int fd)
 {
 	const struct td_ipc_message question = { .type = TD_IPC_OPEN_TUN };
 	struct pollfd answer = { .fd = fd, .events = POLLIN };
 	int descriptor = -1;
-	int err = td_ipc_send(fd, &question, -1);
+	int err;
 
+	drop_late_answers(fd);
+	err = td_ipc_send(fd, &question, -1);
 	if (err == 0)
 		err = poll(&answer, 1, WAIT_MS) == 1 ? take_answer(fd, &descriptor) : -ETIMEDOUT;
 	return err < 0 ? err : descriptor;

@@ -167,7 +167,8 @@ static inline bool td_port_is_probe(size_t size)
 {
 	return size > TD_MSG_MAX_SIZE;
 }
-/* As td_udp_send(), data and control. -EAGAIN: the producer pauses, and resume() will be called. */
+/* As td_udp_send(), data and control. -EAGAIN: the producer pauses, and resume() will be called.
+ * -ENOBUFS: a socket that is not read by the data path's loop is full, and the datagram is lost. */
 int td_port_send(struct td_port *port, const struct td_flow *flow, const void *bytes, size_t size)
 	__attribute__((warn_unused_result));
 int td_port_send_control(struct td_port *port, const struct td_flow *flow, const void *bytes,

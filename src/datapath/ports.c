@@ -117,6 +117,9 @@ int td_port_send(struct td_port *port, const struct td_flow *flow, const void *b
 
 	if (err != -EAGAIN || port->full)
 		return err;
+	/* A tunnel's own: all others would wait for it, also if it were closed meanwhile. */
+	if (TD_WITH_BROKER && port->loop != dp->loop)
+		return -ENOBUFS;
 	err = td_loop_change(port->loop, &port->watch, EPOLLIN | EPOLLOUT);
 	if (err < 0)
 		return err;

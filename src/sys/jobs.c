@@ -23,7 +23,7 @@
 #include "base/assert.h"
 #include "sys/crowd.h"
 
-#define DONE_A_TURN 16         /* of the loop */
+#define DONE_A_TURN 16         /* of the crowd, which has so many in one of the loop */
 #define REST_US     TD_MS(5)   /* what ends meanwhile is told together */
 #define BUSY_US     TD_MS(200) /* others come: the last one is that recent */
 
@@ -218,8 +218,10 @@ struct td_jobs *td_jobs_new(struct td_loop *loop)
 	t->jobs = (struct td_jobs){ start, recall, removed };
 	t->watch.ready = some_ended;
 	t->watch.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	t->crowd = TD_CROWD_NONE;
 	if (t->watch.fd < 0 || td_crowd_init(&t->crowd, loop, REST_US) < 0 ||
 	    td_loop_add(&t->crowd.members, &t->watch, EPOLLIN) < 0) {
+		td_crowd_fini(&t->crowd);
 		if (t->watch.fd >= 0)
 			close(t->watch.fd);
 		free(t);

@@ -250,6 +250,22 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	return is_of(fd, AF_INET) && fails(UDP_SEND) ? -1 : real(fd, message, flags);
 }
 
+/* Of connected sockets. */
+ssize_t send(int fd, const void *data, size_t size, int flags)
+{
+	REAL(ssize_t, "send", int, const void *, size_t, int)
+	return is_of(fd, AF_INET) && fails(UDP_SEND) ? -1 : real(fd, data, size, flags);
+}
+
+ssize_t recvfrom(int fd, void *data, size_t size, int flags, struct sockaddr *address,
+		 socklen_t *address_size)
+{
+	REAL(ssize_t, "recvfrom", int, void *, size_t, int, struct sockaddr *, socklen_t *)
+	if (is_of(fd, AF_INET) && fails(UDP_RECEIVE))
+		return -1;
+	return real(fd, data, size, flags, address, address_size);
+}
+
 int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
 {
 	REAL(int, "recvmmsg", int, struct mmsghdr *, unsigned, int, struct timespec *)

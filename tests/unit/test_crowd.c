@@ -159,12 +159,15 @@ static void test_stirred(void **state)
 	for (unsigned i = 0; i < 8; i++) {
 		wake(1, 1);
 		run_until(1);
-		fastest = td_time_min(
-			fastest, (struct td_time){ td_time_since(members[1].called_at, began) });
+		/* The first rest may have been at its end anyway. */
+		if (i > 0)
+			fastest = td_time_min(fastest, (struct td_time){ td_time_since(
+							       members[1].called_at, began) });
 		began = members[1].called_at;
 		td_crowd_stir(&crowd);
 	}
-	assert_true(fastest.us <= TD_CROWD_PAUSE + TD_MS(5));
+	/* Others are ten times as long. */
+	assert_true(fastest.us <= TD_CROWD_REST / 2);
 }
 
 /* What has more than its turn gives has it again; nobody else waits for that. */

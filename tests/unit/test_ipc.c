@@ -37,6 +37,21 @@ static void test_a_message_arrives_whole(void **state)
 	close(fds[1]);
 }
 
+/* A worker that dies has seldom read all. */
+static void test_who_dies_with_unread_messages_is_gone(void **state)
+{
+	struct td_ipc_message message = { .type = TD_IPC_STOP };
+	int fds[2], descriptor;
+
+	(void)state;
+	assert_int_equal(td_ipc_pair(fds), 0);
+	assert_int_equal(td_ipc_send(fds[0], &message, -1), 0);
+	close(fds[1]);
+	assert_int_equal(td_ipc_receive(fds[0], &message, &descriptor), -EPIPE);
+	assert_int_equal(descriptor, -1);
+	close(fds[0]);
+}
+
 static void test_a_descriptor_goes_along(void **state)
 {
 	struct td_ipc_message message = { .type = TD_IPC_RECORD };
@@ -143,12 +158,15 @@ static void test_tun_is_opened_for_who_asks(void **state)
 {
 	struct pollfd question = { .events = POLLIN };
 	const int expected = open("/dev/net/tun", O_RDWR | O_CLOEXEC) < 0 ? errno : 0;
+	/* To an earlier question, for which nobody waits any more. */
+	const struct td_ipc_message late = { .type = TD_IPC_OPEN_TUN, .opened = -EXDEV };
 	int fds[2], status;
 	pid_t pid;
 
 	(void)state;
 	assert_int_equal(td_ipc_pair(fds), 0);
 	assert_int_equal(td_tun_answer(fds[0]), 0);
+	assert_int_equal(td_ipc_send(fds[0], &late, -1), 0);
 	pid = fork();
 	if (pid == 0)
 		ask(fds[1]);
@@ -196,6 +214,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_message_arrives_whole),
+		cmocka_unit_test(test_who_dies_with_unread_messages_is_gone),
 		cmocka_unit_test(test_a_descriptor_goes_along),
 		cmocka_unit_test(test_a_full_queue_says_so_and_loses_nothing),
 		cmocka_unit_test(test_another_size_is_refused),

@@ -99,6 +99,33 @@ static void own_socket(void **state)
 	lives_on_its_own_socket("::1");
 }
 
+/* A tunnel's socket that is full holds up nobody else: what it does not take is lost. */
+static void socket_is_full(void **state)
+{
+	static const uint8_t control[400] = "\x80\x73\xa7\x01\x05\x04";
+	const int smallest = 1;
+	struct scene scene;
+	int err = 0;
+
+	(void)state;
+	scene_open(&scene, "127.0.0.1");
+	assert_int_equal(end_create(&scene.end, one, &scene.info), 0);
+	assert_int_equal(setsockopt(kernel.fd, SOL_SOCKET, SO_SNDBUF, &smallest, sizeof(smallest)),
+			 0);
+	run("tc qdisc add dev lo root tbf rate 8kbit burst 1600 limit 1000000");
+	for (unsigned i = 0; err == 0 && i < 100; i++)
+		err = scene.end.ops->send(scene.end.dp, one, &scene.info.flow, control,
+					  sizeof(control));
+	assert_int_equal(err, -ENOBUFS);
+	assert_int_equal(scene.end.ops->send(scene.end.dp, TD_NO_HANDLE, &scene.info.flow, control,
+					     sizeof(control)),
+			 0);
+	run("tc qdisc del dev lo root");
+	scene_destroy(&scene);
+	assert_int_equal(scene.end.writables, 0);
+	scene_close(&scene);
+}
+
 /* What the kernel refuses leaves nothing behind, and the place is free for the next. */
 static void refusals(void **state)
 {
@@ -501,6 +528,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(filters),
 		cmocka_unit_test(own_socket),
+		cmocka_unit_test(socket_is_full),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(late_refusals),
 		cmocka_unit_test(deleted_by_another_hand),

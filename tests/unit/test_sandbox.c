@@ -30,6 +30,7 @@
 
 /* Those from before the confinement. */
 static int null_fd;
+static int talk[2]; /* of datagrams, connected with each other */
 static void *memory_page;
 
 /* Runs what in a confined child; how the child ended. */
@@ -50,6 +51,23 @@ static int confined(void (*what)(void))
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	return status;
+}
+
+/* By each of the calls that the worker's sockets are used with. */
+static void exchange(void)
+{
+	char bytes[8];
+	struct iovec iov = { bytes, sizeof(bytes) };
+	struct mmsghdr msg = { .msg_hdr = { .msg_iov = &iov, .msg_iovlen = 1 } };
+
+	if (send(talk[0], "a", 1, 0) != 1 || recv(talk[1], bytes, sizeof(bytes), 0) != 1 ||
+	    sendmmsg(talk[0], &msg, 1, 0) != 1 ||
+	    recvfrom(talk[1], bytes, sizeof(bytes), 0, NULL, NULL) != sizeof(bytes) ||
+	    sendmsg(talk[0], &msg.msg_hdr, 0) != sizeof(bytes) ||
+	    recvmmsg(talk[1], &msg, 1, MSG_DONTWAIT, NULL) != 1 ||
+	    sendmsg(talk[0], &msg.msg_hdr, 0) != sizeof(bytes) ||
+	    recvmsg(talk[1], &msg.msg_hdr, 0) != sizeof(bytes))
+		_exit(1);
 }
 
 /* What the worker does, with descriptors that it had before. */
@@ -157,6 +175,7 @@ static void test_work_goes_on(void **state)
 {
 	(void)state;
 	assert_well(work);
+	assert_well(exchange);
 	if (!TD_SANITIZED)
 		assert_well(open_file);
 }
@@ -224,7 +243,8 @@ int main(void)
 
 	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	memory_page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (null_fd < 0 || memory_page == MAP_FAILED)
+	if (null_fd < 0 || memory_page == MAP_FAILED ||
+	    socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, talk) < 0)
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
