@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "sim.h"
+#include "plan.h"
 
 #define CREATE_LIMIT TD_SECONDS(15) /* so long the engine waits */
 
@@ -186,8 +186,13 @@ static int64_t delay(struct sim *s, bool hook)
 {
 	if (!s->trouble || sim_chance(s, 850))
 		return sim_between(s, 0, hook ? TD_MS(200) : TD_MS(20));
-	if (hook)
-		return sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 200 : 15));
+	if (hook) {
+		/* While it runs its slot is taken: not for long after the healing. */
+		const int64_t left_us = PLAN_TROUBLE_US + TD_SECONDS(60) - s->now.us;
+		const int64_t us = sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 200 : 15));
+
+		return us < left_us ? us : left_us;
+	}
 	return sim_between(s, 0, TD_SECONDS(sim_chance(s, 200) ? 40 : 4));
 }
 
