@@ -217,6 +217,7 @@ else
 	run clang-format check check_format
 	run cppcheck check check_cppcheck
 	run fuzz check tests/fuzz/run -s 30
+	run demo check ./demo.sh
 	begin_size
 	run net "$results/net.xml" run_net
 	run size check end_size

@@ -15,9 +15,9 @@ import rig as r
 from rig import ADDRESS, CLIENT_ADDRESS, INNER_MTU, PORT, check_load, memory_kb, read_phase
 
 
-def set_up_once(rig, clients, bridges=()):
+def set_up_once(rig, clients, bridges=(), **settings):
     """The load's result, and the broker's CPU seconds for it."""
-    with rig.broker(bridges=bridges) as broker:
+    with rig.broker(bridges=bridges, **settings) as broker:
         before = broker.cpu_seconds()
         load = rig.start_load("-n", str(clients), "-p", "64", "-t", "60")
         result = read_phase(load)
@@ -42,6 +42,20 @@ def raw_once(rig, clients):
     return result
 
 
+def add_raw(rig, clients, raw, alike):
+    """The bare program's rows, and those of a broker that measures no MTUs, as multiples of them."""
+    add = rig.table.add
+    add(f"td-raw-l2tp, {clients:,} tunnels: per second", [one["per_second"] for one in raw], 0)
+    add("td-raw-l2tp: CPU seconds per 1,000",
+        [one["cpu_seconds"] * 1000 / clients for one in raw], 3)
+    title = f"fixed MTU, {clients:,} clients, 64 at a time: "
+    add(title + "tunnels per second", [result["per_second"] for result, _ in alike], 0)
+    add(title + "as multiple of td-raw-l2tp in the same run",
+        [result["per_second"] / one["per_second"] for (result, _), one in zip(alike, raw)], 2)
+    add(title + "CPU of td-raw-l2tp as multiple of the broker's",
+        [one["cpu_seconds"] / used for (_, used), one in zip(alike, raw)], 2)
+
+
 def add_set_up(rig, title, results, cpu, raw):
     add = rig.table.add
     rates = [result["per_second"] for result in results]
@@ -59,18 +73,17 @@ def add_set_up(rig, title, results, cpu, raw):
 def measure_setup(rig, quick):
     """How fast a thousand clients get their tunnels, and what that costs."""
     clients, runs = (200, 1) if quick else (1000, 5 if rig.kernel() else 9)
-    results, cpu, raw = [], [], []
+    results, cpu, raw, alike = [], [], [], []
     for _ in range(runs):
         if rig.kernel():
             raw.append(raw_once(rig, clients))
+            # As the bare program, it does not measure MTUs meanwhile.
+            alike.append(set_up_once(rig, clients, pmtu=str(INNER_MTU)))
         result, used = set_up_once(rig, clients)
         results.append(result)
         cpu.append(used * 1000 / clients)
     if raw:
-        rig.table.add(f"td-raw-l2tp, {clients:,} tunnels: per second",
-                      [one["per_second"] for one in raw], 0)
-        rig.table.add("td-raw-l2tp: CPU seconds per 1,000",
-                      [one["cpu_seconds"] * 1000 / clients for one in raw], 3)
+        add_raw(rig, clients, raw, alike)
     add_set_up(rig, f"{clients:,} clients, 64 at a time: ", results, cpu, raw)
 
 

@@ -675,14 +675,14 @@ int td_worker_run(const struct td_worker_setup *setup)
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	prctl(PR_SET_NAME, "td-worker");
-	if (!w) {
+	if (!w || td_descriptors_drop(setup) != 0) {
 		td_log(TD_LOG_ERROR, "the worker has no memory to start");
 		return EXIT_FAILURE;
 	}
 	w->setup = setup;
 	w->options = setup->options;
 	w->ipc = (struct td_watch){ .fd = setup->ipc_fd, .ready = on_ipc };
-	if (td_descriptors_drop(setup) != 0 || open_all(w) != 0 || confine(w) != 0)
+	if (open_all(w) != 0 || confine(w) != 0)
 		return EXIT_FAILURE;
 	adopt_all(w);
 	if (w->rewrite && start_rewriting(w) != 0)
