@@ -7,136 +7,21 @@
  * Nothing is queued here but one datagram that the socket had no room for and one message that the
  * parent had none for: while one of them waits, the engine is not drained, and keeps what it wants.
  */
-#include "broker/worker.h"
+#include "broker/worker_state.h"
 
 #include <errno.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "base/text.h"
 #include "broker/descriptors.h"
-#include "broker/ipc.h"
-#include "broker/sandbox.h"
 #include "broker/tun.h"
-#include "core/engine.h"
-#include "datapath/datapath.h"
-#include "datapath/rewrite.h"
-#include "sys/caps.h"
-#include "sys/entropy.h"
-#include "sys/jobs.h"
 #include "sys/log.h"
-#include "sys/loop.h"
 
-#define NOBODY           65534U /* user and group */
-#define ACTIONS_PER_TURN 16     /* so that a thousand arrivals do not hold up the keepalives */
-
-struct slot {
-	bool fd_sent;           /* the parent has the tunnel's descriptor */
-	uint32_t rate_sequence; /* of the SET_RATE under way */
-	uint32_t rate_kbps;
-};
-
-struct worker {
-	const struct td_worker_setup *setup;
-	const struct td_broker_options *options;
-	struct td_loop loop;
-	struct td_engine *engine;
-	const struct td_datapath_ops *ops;
-	struct td_datapath *path;
-	struct td_rewrite *rewrite; /* NULL: receiving is not scaled */
-	struct td_jobs *jobs, *count_jobs;
-	struct td_watch ipc;
-
-	struct td_ipc_message message; /* waits when message_waits */
-	int message_fd;
-	bool message_waits;
-
-	struct td_engine_tx tx; /* of the datagram that waits when tx_size > 0 */
-	size_t tx_size;
-	bool tx_blocked;
-	uint8_t tx_bytes[TD_ENGINE_TX_MAX];
-
-	struct slot *slots; /* of the engine */
-	int64_t cpu_us;     /* when this iteration of the loop began; 0: there was none */
-	struct td_worker_figures figures;
-	bool stopping, broken;
-};
-
-/* --- log --- */
-
-static const char *end_text(enum td_end end)
-{
-	switch (end) {
-	case TD_END_NONE:
-		break;
-	case TD_END_PEER:
-		return "the client ended it";
-	case TD_END_TIMEOUT:
-		return "nothing heard from the client for two minutes";
-	case TD_END_REPLACED:
-		return "the client came again";
-	case TD_END_FAILED:
-		return "the data path could not make it";
-	case TD_END_LOST:
-		return "its interface was deleted by another hand";
-	case TD_END_DATA:
-		return "data did not get through";
-	case TD_END_SHUTDOWN:
-		return "the broker stops";
-	}
-	return "unknown";
-}
-
-static void log_up(const struct worker *w, const struct td_session_info *session)
-{
-	char peer[TD_ADDR_TEXT] = "(address not logged)";
-
-	if (w->options->log_ip_addresses)
-		td_addr_text(peer, &session->flow.peer, true);
-	td_log(TD_LOG_INFO, "tunnel %u up: %s from %s, interface %s", session->tunnel_id,
-	       session->uuid, peer, session->ifname);
-}
-
-static void log_down(const struct td_action *action)
-{
-	const struct td_session_info *session = action->session;
-
-	if (action->end == TD_END_FAILED)
-		td_log(TD_LOG_WARNING, "tunnel %u of %s failed: cannot make interface %s: %s%s",
-		       session->tunnel_id, session->uuid, session->ifname, strerror(-action->err),
-		       action->err == -EEXIST
-			       ? "; something else has that name or id (see ip link, "
-				 "ip l2tp show tunnel): remove it, or change "
-				 "tunnel_id_base"
-			       : "");
-	else if (action->end == TD_END_DATA)
-		td_log(TD_LOG_WARNING,
-		       "tunnel %u down: %s, data did not get through: sent %u, the client got %u; "
-		       "the client sent %u, got %u",
-		       session->tunnel_id, session->uuid, action->counts.sent,
-		       action->counts.peer_received, action->counts.peer_sent,
-		       action->counts.received);
-	else
-		td_log(TD_LOG_INFO, "tunnel %u down: %s, %s", session->tunnel_id, session->uuid,
-		       end_text(action->end));
-}
-
-static void log_rate(const struct td_session_info *session, uint32_t rate_kbps, int err)
-{
-	if (err != 0)
-		td_log(TD_LOG_WARNING, "cannot limit %s to %u kbit/s: %s%s", session->ifname,
-		       rate_kbps, strerror(-err),
-		       err == -ENOENT ? "; does the kernel have sch_tbf?" : "");
-	else
-		td_log(TD_LOG_INFO, "tunnel %u: limited to %u kbit/s at the client's request",
-		       session->tunnel_id, rate_kbps);
-}
+#define ACTIONS_PER_TURN 16 /* so that a thousand arrivals do not hold up the keepalives */
 
 /* --- to the parent --- */
 
@@ -255,10 +140,10 @@ static void perform(struct worker *w, const struct td_action *action)
 		post_hook(w, action);
 		break;
 	case TD_ACTION_UP:
-		log_up(w, action->session);
+		td_worker_log_up(w, action->session);
 		break;
 	case TD_ACTION_DOWN:
-		log_down(action);
+		td_worker_log_down(action);
 		break;
 	case TD_ACTION_CHANGED:
 		post_record(w, action);
@@ -307,7 +192,7 @@ static void on_done(void *ctx, struct td_handle handle, uint32_t sequence, int e
 
 	if (slot->rate_sequence == sequence && session) {
 		slot->rate_sequence = 0;
-		log_rate(session, slot->rate_kbps, err);
+		td_worker_log_rate(session, slot->rate_kbps, err);
 	}
 	td_engine_result(w->engine, handle, sequence, err, w->loop.now);
 }
@@ -442,146 +327,11 @@ static void on_ipc(struct td_watch *watch, uint32_t events)
 
 /* --- start and end --- */
 
-static int open_engine(struct worker *w)
-{
-	struct td_engine_config config = { 0 };
-	void *memory = malloc(td_engine_size(w->options->max_tunnels));
-
-	w->slots = calloc(w->options->max_tunnels, sizeof(*w->slots));
-	if (!memory || !w->slots) {
-		free(memory);
-		td_log(TD_LOG_ERROR, "not enough memory for %u tunnels: lower max_tunnels",
-		       w->options->max_tunnels);
-		return -ENOMEM;
-	}
-	td_config_engine(w->options, &config);
-	config.shared_session_id = w->ops->shares_session_id(w->path);
-	if (td_entropy_get(config.cookie_key, sizeof(config.cookie_key)) != 0 ||
-	    td_entropy_get(config.index_key, sizeof(config.index_key)) != 0 ||
-	    td_entropy_get(&config.seed, sizeof(config.seed)) != 0) {
-		free(memory);
-		td_log(TD_LOG_ERROR, "the kernel gives no random numbers");
-		return -EIO;
-	}
-	w->engine = td_engine_init(memory, &config, w->loop.now);
-	return 0;
-}
-
-/* How the kernel data path receives. */
-static int scale_receiving(struct worker *w)
-{
-	const enum td_rx_scaling choice = w->options->rx_scaling;
-	const struct td_rewrite_setup setup = { w->setup->rewrite_fd, w->options->tunnel_id_base,
-						w->options->max_tunnels };
-	char why[200];
-	int err;
-
-	if (choice == TD_RX_SCALING_OFF) {
-		td_log(TD_LOG_NOTICE, "rx_scaling off: as configured");
-		return 0;
-	}
-	err = td_rewrite_open(&w->rewrite, &setup, why, sizeof(why));
-	if (err == 0)
-		td_log(TD_LOG_NOTICE, "rx_scaling nft: each tunnel has a port of its own");
-	else if (choice == TD_RX_SCALING_NFT)
-		td_log(TD_LOG_ERROR, "rx_scaling nft: %s", why);
-	else
-		td_log(TD_LOG_WARNING,
-		       "rx_scaling off, so that receiving costs more with each tunnel: %s", why);
-	return choice == TD_RX_SCALING_NFT ? err : 0;
-}
-
-static int choose_path(struct worker *w)
-{
-	char why[256];
-	int err = td_datapath_choose(w->options->datapath, &w->ops, why, sizeof(why));
-
-	if (err != 0) {
-		td_log(TD_LOG_ERROR, "%s", why);
-		return err;
-	}
-	td_log(TD_LOG_NOTICE, "data path %s", why);
-	return w->ops == &td_datapath_kernel ? scale_receiving(w) : 0;
-}
-
-static int open_path(struct worker *w)
-{
-	const bool bridging = td_bridging_any(&w->options->bridging);
-	struct td_datapath_setup setup = {
-		.loop = &w->loop,
-		.host = { on_control, on_done, on_counted, on_lost, on_writable, w, open_tun },
-		.max_tunnels = w->options->max_tunnels,
-		.jobs = w->jobs,
-		.count_jobs = w->count_jobs,
-		/* A hook does it otherwise: field scripts bridge the interface first. */
-		.link_up = bridging || w->options->hooks[TD_HOOK_UP][0] == '\0',
-		.bridging = bridging ? &w->options->bridging : NULL,
-	};
-	struct td_listeners *listeners = w->setup->listeners;
-	int err = choose_path(w);
-
-	if (err != 0)
-		return err;
-	setup.rewrite = w->rewrite;
-	err = w->ops->open(&w->path, &setup);
-	for (uint32_t i = 0; err == 0 && i < listeners->count; i++)
-		err = w->ops->listen(w->path, &listeners->udp[i]);
-	if (err != 0)
-		td_log(TD_LOG_ERROR, "cannot open the data path: %s", strerror(-err));
-	return err;
-}
-
-static void adopt_one(struct worker *w, struct td_kept_session *kept)
-{
-	const struct td_session_info *session;
-	const int fd = kept->fd;
-	struct td_handle handle;
-	struct td_udp *udp;
-
-	if (td_engine_adopt(w->engine, kept->record, kept->size, &handle, w->loop.now) != 0) {
-		td_log(TD_LOG_WARNING,
-		       "a session cannot be taken over: its client has to come again");
-		return;
-	}
-	session = td_engine_session(w->engine, handle);
-	if (!session)
-		return;
-	udp = td_listeners_find(w->setup->listeners, &session->flow);
-	if (udp && fd >= 0) {
-		kept->fd = -1; /* the back-end's now, also if it fails */
-		w->slots[handle.index].fd_sent =
-			w->ops->adopt(w->path, handle, session, udp, fd) == 0;
-	}
-	if (!w->slots[handle.index].fd_sent)
-		td_engine_lost(w->engine, handle, w->loop.now);
-}
-
-static void adopt_all(struct worker *w)
-{
-	for (uint32_t i = 0; i < w->options->max_tunnels; i++) {
-		struct td_kept_session *kept = &w->setup->kept[i];
-
-		if (kept->size > 0)
-			adopt_one(w, kept);
-		if (kept->fd >= 0)
-			close(kept->fd);
-		kept->fd = -1;
-	}
-}
-
-/* Up to now the table of the worker before was at work, with its tunnels. */
-static int start_rewriting(struct worker *w)
-{
-	int err = td_rewrite_start(w->rewrite);
-
-	if (err != 0)
-		td_log(TD_LOG_ERROR, "rx_scaling nft: the table cannot be made: %s",
-		       strerror(-err));
-	return err;
-}
-
 static int open_all(struct worker *w)
 {
+	const struct td_datapath_host host = {
+		on_control, on_done, on_counted, on_lost, on_writable, w, open_tun,
+	};
 	int err = td_loop_init(&w->loop, prepare, w);
 
 	w->loop.now = td_now();
@@ -594,75 +344,15 @@ static int open_all(struct worker *w)
 		td_log(TD_LOG_ERROR, "cannot make an event loop: %s", strerror(-err));
 		return err;
 	}
-	err = open_path(w);
+	err = td_worker_open_path(w, &host);
 	if (err == 0)
-		err = open_engine(w);
+		err = td_worker_open_engine(w);
 	if (err != 0)
 		return err;
 	err = td_loop_add(&w->loop, &w->ipc, EPOLLIN);
 	if (err != 0)
 		td_log(TD_LOG_ERROR, "cannot watch the parent process: %s", strerror(-err));
 	return err;
-}
-
-/*
- * Where root cannot change the user, in containers of few ids or capabilities, the worker stays root
- * without root's capabilities, and without files.
- */
-static int drop_privileges(uint64_t keep)
-{
-	int err;
-
-	if (geteuid() != 0)
-		return td_caps_confine(keep, 0, 0);
-	err = td_sandbox_leave_files();
-	if (err != 0)
-		td_log(TD_LOG_NOTICE, "the worker keeps its root directory: %s", strerror(-err));
-	err = td_caps_confine(keep, NOBODY, NOBODY);
-	if (err != -EPERM && err != -EINVAL)
-		return err;
-	td_log(TD_LOG_NOTICE, "the worker keeps the user id 0: %u cannot be had (%s)", NOBODY,
-	       strerror(-err));
-	return td_caps_confine(keep, 0, 0);
-}
-
-/*
- * After this the worker can do no more than its work. The threads inherit what is left, and the
- * list of system calls is for all; none of them can make another thread.
- */
-static int confine(const struct worker *w)
-{
-	uint64_t keep = TD_CAP(CAP_NET_ADMIN);
-	int err;
-
-	/* It binds a socket to the listener's port (53, perhaps) for each tunnel. */
-	if (w->ops == &td_datapath_kernel && !w->rewrite)
-		keep |= TD_CAP(CAP_NET_BIND_SERVICE);
-	err = drop_privileges(keep);
-	if (err == 0)
-		err = td_jobs_run(w->jobs, "td-kernel");
-	if (err == 0)
-		err = td_jobs_run(w->count_jobs, "td-stats");
-	if (err == 0)
-		err = td_sandbox_enter();
-	if (err != 0)
-		td_log(TD_LOG_ERROR, "cannot give up privileges: %s", strerror(-err));
-	return err;
-}
-
-static void log_counters(const struct worker *w)
-{
-	const struct td_engine_counters *c = td_engine_counters(w->engine);
-	const struct td_lane_figures creates = td_jobs_figures(w->jobs, TD_LANE_CREATE);
-
-	td_log(TD_LOG_NOTICE,
-	       "%llu tunnels established, %llu refused, %llu made to wait; "
-	       "hooks skipped for lack of time: %llu; longest turn of the loop %lld us, "
-	       "%lld us of them busy; longest wait for an interface %lld us",
-	       (unsigned long long)c->established, (unsigned long long)c->refused,
-	       (unsigned long long)c->parked, (unsigned long long)c->hooks_skipped,
-	       (long long)w->figures.longest_wall_us, (long long)w->figures.longest_cpu_us,
-	       (long long)creates.longest_us);
 }
 
 int td_worker_run(const struct td_worker_setup *setup)
@@ -682,10 +372,10 @@ int td_worker_run(const struct td_worker_setup *setup)
 	w->setup = setup;
 	w->options = setup->options;
 	w->ipc = (struct td_watch){ .fd = setup->ipc_fd, .ready = on_ipc };
-	if (open_all(w) != 0 || confine(w) != 0)
+	if (open_all(w) != 0 || td_worker_confine(w) != 0)
 		return EXIT_FAILURE;
-	adopt_all(w);
-	if (w->rewrite && start_rewriting(w) != 0)
+	td_worker_adopt(w);
+	if (w->rewrite && td_worker_start_rewriting(w) != 0)
 		return EXIT_FAILURE;
 	memset(&w->message, 0, sizeof(w->message));
 	post(w, TD_IPC_READY, -1);
@@ -693,7 +383,7 @@ int td_worker_run(const struct td_worker_setup *setup)
 	if (err != 0)
 		td_log(TD_LOG_ERROR, "event loop: %s", strerror(-err));
 	if (w->stopping)
-		log_counters(w);
+		td_worker_log_counters(w);
 	w->ops->close(w->path);
 	td_rewrite_close(w->rewrite);
 	td_jobs_free(w->count_jobs);
