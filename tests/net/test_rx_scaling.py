@@ -253,7 +253,8 @@ def test_stopped_between_two_workers(world):
     end_worker(broker)
     os.kill(broker.pid, signal.SIGTERM)
     os.kill(broker.pid, signal.SIGCONT)
-    assert broker.wait_end(30) == 0
+    broker.expected = None  # 1, if it hears of the signal before it hears of the worker
+    assert broker.wait_end(30) in (0, 1)
     assert tables(there) == [] and there.tunnels() == []
 
 
