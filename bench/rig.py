@@ -183,7 +183,7 @@ class BenchBroker:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         self.program.wait_end()
-        netlab.wait_until(lambda: not any(map(alive, pids)), 300, "the broker is gone")
+        netlab.wait_until(lambda: not any(map(programs.alive, pids)), 300, "the broker is gone")
         netlab.wait_until(lambda: not host.tunnels(), 300, "the tunnels are gone")
         bound = ("ss", "-Hnau", f"sport = {PORT}")
         netlab.wait_until(lambda: not host.run(*bound).stdout, 300, "their sockets are gone")
@@ -204,15 +204,6 @@ class BenchBroker:
 
     def cpu_seconds(self):
         return sum(cpu_seconds(pid) for pid in self.pids())
-
-
-def alive(pid):
-    """Does it still hold anything open? A process that nobody has waited for does not."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def cpu_seconds(pid):

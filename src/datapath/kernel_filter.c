@@ -3,9 +3,9 @@
  * The filter on tunnel sockets: of what the kernel passes up, only control.
  *
  * Each classic filter is a program of its own, compiled by the kernel into memory that it makes
- * executable, which stops every processor for a moment: with thousands of tunnels that was a fifth
- * of the time that one takes. So the broker has one program, loaded while it still may, and hands
- * it to all sockets; where there is no bpf(2), each gets its own.
+ * executable, which stops every processor for a moment, for each tunnel. So the broker has one
+ * program, loaded while it still may, and hands it to all sockets; where there is no bpf(2), each gets
+ * its own.
  */
 #include <errno.h>
 #include <linux/bpf.h>

@@ -29,7 +29,10 @@ struct td_crowd {
 
 #define TD_CROWD_NONE ((struct td_crowd){ .members.epoll_fd = -1, .watch.fd = -1, .timer.fd = -1 })
 
-/* rest_us: how long it rests. 0 or -errno; td_crowd_fini() may be called in either case, and for TD_CROWD_NONE. */
+/*
+ * rest_us: how long it rests, in microseconds, more than 0. 0 or -errno; td_crowd_fini() may be called
+ * in either case, and for TD_CROWD_NONE.
+ */
 int td_crowd_init(struct td_crowd *crowd, struct td_loop *loop, int64_t rest_us)
 	__attribute__((warn_unused_result));
 void td_crowd_fini(struct td_crowd *crowd);

@@ -56,6 +56,15 @@ def delete_tunnel(ns, ifname):
             ns.ip(f"l2tp del session tunnel_id {tunnel} session_id {number}")
 
 
+def alive(pid):
+    """Is that process there, and no zombie?"""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 class Program:
     """A process in a host, its output in a file. To be stopped with stop() or killed with kill();
     the fixture that made it checks the rest."""

@@ -8,20 +8,12 @@ import pytest
 
 from fake_client import FakeClient
 from netlab import SLOW, holds, traffic, wait_until
+from programs import alive
 
 pytestmark = pytest.mark.any_kernel
 
 HANG = "time.sleep(600)"
 FORK = "subprocess.Popen(['sleep', '600'])"
-
-
-def alive(pid):
-    """Is that process there, and no zombie?"""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_broker_hooks_in_order(world, tmp_path):

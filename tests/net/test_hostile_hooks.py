@@ -10,8 +10,7 @@ import pytest
 
 from fake_client import FakeClient
 from netlab import SLOW, holds, traffic, wait_until
-from programs import sanitizer_options
-from test_hooks import alive
+from programs import alive, sanitizer_options
 
 pytestmark = pytest.mark.any_kernel
 
