@@ -78,6 +78,7 @@ void world_upgrade(struct world *w)
 		v->destroys = 0;
 		/* The new engine does not know that the time for hooks was over. */
 		v->destroying |= v->closing && td_time_reached(w->stop_at, w->now);
+		v->hooks_over |= v->gone && td_time_reached(w->stop_at, w->now);
 		if (size == 0) {
 			*v = (struct watch){ 0 };
 			continue;

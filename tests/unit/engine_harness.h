@@ -56,13 +56,14 @@ struct deed {
 /* What the oracle knows of a slot. */
 struct watch {
 	bool live, created, up, closing, destroying, gone;
+	bool hooks_over; /* an engine that was shut down waits for none any more */
 	struct td_handle handle;
 	struct td_session_info session;
 	uint32_t path_sequence, hook_sequence;
 	enum td_hook hook;
 	unsigned hooks_seen; /* set of HOOK(…) in this life */
 	unsigned destroys;
-	struct td_time created_at, down_at, gone_at;
+	struct td_time created_at, down_at;
 	uint16_t mtu_told;
 };
 
