@@ -105,7 +105,7 @@ install_missing() {
 
 compile() {
 	[ -f "$build/build.ninja" ] ||
-		attended meson setup "$build" --buildtype=release -Dtests=false || return
+		attended meson setup "$build" --buildtype=release -Db_lto=true -Dtests=false || return
 	attended ninja -C "$build"
 }
 

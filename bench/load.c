@@ -214,7 +214,7 @@ static void open_load(void)
 	load.in_state[LOAD_IDLE] = clients;
 	for (uint32_t i = 0; i < clients; i++)
 		load.clients[i].udp.fd = -1;
-	td_timers_init(&load.timers, allocate(clients, sizeof(struct td_timer *)), clients);
+	td_timers_init(&load.timers, allocate(clients, sizeof(struct td_timer_place)), clients);
 	td_rng_init(&load.rng, 1);
 	allow_descriptors(clients);
 	err = td_loop_init(&load.loop, prepare, NULL);

@@ -36,11 +36,13 @@ static void send_prepare(struct load_client *c)
 	struct td_msg msg = { .type = TD_MSG_PREPARE };
 	const uint32_t number = (uint32_t)(c - load.clients);
 	uint8_t bytes[TD_MSG_MAX_SIZE];
+	char uuid[TD_UUID_MAX + 1];
 	size_t size;
 
 	memcpy(msg.prepare.cookie, c->cookie, sizeof(c->cookie));
-	msg.prepare.uuid_len = (uint8_t)snprintf(msg.prepare.uuid, sizeof(msg.prepare.uuid), "%s%u",
-						 load.options.uuid_prefix, number);
+	msg.prepare.uuid_len =
+		(uint8_t)snprintf(uuid, sizeof(uuid), "%s%u", load.options.uuid_prefix, number);
+	msg.prepare.uuid = uuid;
 	msg.prepare.tunnel_id = number + 1;
 	msg.prepare.features = TD_FEATURE_UNIQUE_SESSION_ID;
 	size = td_msg_put(&msg, TD_FROM_CLIENT, bytes, sizeof(bytes));

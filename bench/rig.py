@@ -30,8 +30,8 @@ PROGRAMS = ("src/broker/tunneldigger-broker", "src/client/tunneldigger", "bench/
 
 def build(directory):
     if not (directory / "build.ninja").exists():
-        subprocess.run(["meson", "setup", directory, "--buildtype=release"], cwd=ROOT, check=True,
-                       stdout=subprocess.DEVNULL)
+        subprocess.run(["meson", "setup", directory, "--buildtype=release", "-Db_lto=true"],
+                       cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["ninja", "--quiet", "-C", directory, *PROGRAMS], check=True, stdout=sys.stderr)
 
 

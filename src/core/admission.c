@@ -107,7 +107,7 @@ void td_admission_init(struct td_engine *e)
 struct applicant *td_admission_find(const struct td_engine *e, const struct td_flow *flow)
 {
 	struct td_index_pos pos =
-		td_index_find(&e->applicants_by_flow, td_engine_hash(e, flow, sizeof(*flow)));
+		td_index_find(&e->applicants_by_flow, td_engine_hash_flow(e, flow));
 
 	for (; pos.number != TD_INDEX_NONE; pos = td_index_next(&e->applicants_by_flow, pos))
 		if (td_flow_equal(&e->applicants[pos.number].flow, flow))
@@ -128,8 +128,7 @@ static struct applicant *take_applicant(struct td_engine *e, const struct td_flo
 	a->arrived_at = now;
 	a->hook_done = false;
 	a->before = a->after = SLOT_NONE;
-	td_index_add(&e->applicants_by_flow, td_engine_hash(e, flow, sizeof(*flow)),
-		     number_of(e, a));
+	td_index_add(&e->applicants_by_flow, td_engine_hash_flow(e, flow), number_of(e, a));
 	return a;
 }
 
@@ -187,8 +186,7 @@ static void enter(struct td_engine *e, struct applicant *a, enum wait wait, stru
 void td_admission_drop(struct td_engine *e, struct applicant *a)
 {
 	enter(e, a, WAIT_NOTHING, TD_NEVER);
-	td_index_remove(&e->applicants_by_flow, td_engine_hash(e, &a->flow, sizeof(a->flow)),
-			number_of(e, a));
+	td_index_remove(&e->applicants_by_flow, td_engine_hash_flow(e, &a->flow), number_of(e, a));
 	/* It may still be in the lists of those that send or act: they pass over WAIT_NOTHING. */
 	a->after = e->free_applicants;
 	e->free_applicants = number_of(e, a);
@@ -284,7 +282,8 @@ static bool same_request(const struct applicant *a, const struct td_msg *msg)
 static void fill_in(struct applicant *a, const struct td_msg *msg)
 {
 	a->uuid_len = msg->prepare.uuid_len;
-	memcpy(a->uuid, msg->prepare.uuid, sizeof(a->uuid));
+	memcpy(a->uuid, msg->prepare.uuid, a->uuid_len);
+	a->uuid[a->uuid_len] = '\0';
 	a->tunnel_id = msg->prepare.tunnel_id;
 	a->features = msg->prepare.features;
 	memcpy(a->data_cookie, msg->prepare.data_cookie, sizeof(a->data_cookie));

@@ -36,7 +36,7 @@ static void put_prepare(const struct td_client *c, struct td_msg *msg)
 	memcpy(msg->prepare.cookie, c->candidates.slots[c->candidates.chosen].cookie,
 	       TD_COOKIE_SIZE);
 	msg->prepare.uuid_len = c->session.uuid_len;
-	memcpy(msg->prepare.uuid, c->session.uuid, c->session.uuid_len);
+	msg->prepare.uuid = c->session.uuid;
 	msg->prepare.tunnel_id = c->config.tunnel_id;
 	msg->prepare.features = td_machine_features(c);
 	memcpy(msg->prepare.data_cookie, c->session.cookie, TD_DATA_COOKIE);

@@ -53,7 +53,7 @@ static struct layout lay_out(uint32_t max_tunnels)
 		l.limit_sets *= 2;
 	l.sessions = reserve(&l.end, max_tunnels, sizeof(struct session));
 	l.applicants = reserve(&l.end, l.applicants_max, sizeof(struct applicant));
-	l.heap = reserve(&l.end, l.timers_max, sizeof(struct td_timer *));
+	l.heap = reserve(&l.end, l.timers_max, sizeof(struct td_timer_place));
 	l.by_flow = reserve(&l.end, l.session_cells, sizeof(struct td_index_cell));
 	l.by_uuid = reserve(&l.end, l.session_cells, sizeof(struct td_index_cell));
 	l.applicants_by_flow = reserve(&l.end, l.applicant_cells, sizeof(struct td_index_cell));
@@ -121,6 +121,21 @@ uint64_t td_engine_hash64(const struct td_engine *e, const void *bytes, size_t s
 uint32_t td_engine_hash(const struct td_engine *e, const void *bytes, size_t size)
 {
 	return (uint32_t)td_engine_hash64(e, bytes, size);
+}
+
+uint32_t td_engine_hash_flow(const struct td_engine *e, const struct td_flow *flow)
+{
+	const struct td_addr *local = &flow->local, *peer = &flow->peer;
+	struct {
+		uint8_t local[4], peer[4];
+		uint16_t local_port, peer_port;
+	} key = { .local_port = local->port, .peer_port = peer->port };
+
+	if (peer->family != TD_FAMILY_IPV4)
+		return td_engine_hash(e, flow, sizeof(*flow));
+	memcpy(key.local, local->ip, sizeof(key.local));
+	memcpy(key.peer, peer->ip, sizeof(key.peer));
+	return td_engine_hash(e, &key, sizeof(key));
 }
 
 /* --- lists of slots --- */

@@ -201,6 +201,8 @@ struct td_engine {
 
 /* --- engine.c --- */
 uint32_t td_engine_hash(const struct td_engine *e, const void *bytes, size_t size);
+/* Of what there is of it: an IPv4 flow has a quarter of the bytes, and every datagram needs its. */
+uint32_t td_engine_hash_flow(const struct td_engine *e, const struct td_flow *flow);
 uint64_t td_engine_hash64(const struct td_engine *e, const void *bytes, size_t size);
 /* Adds the slot at the end, unless it is in the list. links: of slot 0; stride: from slot to slot.
  */

@@ -56,7 +56,7 @@ static void parse_prepare(struct td_msg *msg, struct td_reader *r)
 {
 	td_read_bytes(r, msg->prepare.cookie, sizeof(msg->prepare.cookie));
 	msg->prepare.uuid_len = td_read_u8(r);
-	td_read_bytes(r, msg->prepare.uuid, msg->prepare.uuid_len);
+	msg->prepare.uuid = (const char *)td_read_sub(r, msg->prepare.uuid_len).at;
 	msg->prepare.tunnel_id = read_optional_u32(r, 1);
 	msg->prepare.features = read_optional_u32(r, 0);
 	if (r->left < TD_DATA_COOKIE) /* not, or not wholly, given: not offered */

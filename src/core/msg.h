@@ -68,7 +68,7 @@ struct td_msg {
 		struct {
 			uint8_t cookie[TD_COOKIE_SIZE];
 			uint8_t uuid_len;
-			char uuid[TD_UUID_MAX + 1];          /* NUL-terminated; may hold any byte */
+			const char *uuid;                    /* any bytes, not terminated */
 			uint32_t tunnel_id;                  /* 1 when absent */
 			uint32_t features;                   /* 0 when absent */
 			uint8_t data_cookie[TD_DATA_COOKIE]; /* with TD_FEATURE_DATA_COOKIES */
@@ -107,8 +107,9 @@ static inline bool td_msg_is_control(const uint8_t *bytes, size_t size)
 }
 
 /*
- * Parses a datagram. 0; -EBADMSG: not a whole message of this protocol, version and sender;
- * -ENOMSG: one of a type that we do not know. In both cases: drop it and count it.
+ * Parses a datagram; the UUID of a PREPARE stays in there. 0; -EBADMSG: not a whole message of this
+ * protocol, version and sender; -ENOMSG: one of a type that we do not know. In both cases: drop it
+ * and count it.
  */
 int td_msg_parse(struct td_msg *msg, enum td_sender from, const uint8_t *bytes, size_t size)
 	__attribute__((warn_unused_result));

@@ -53,8 +53,7 @@ struct session *td_session_get(const struct td_engine *e, struct td_handle handl
 
 struct session *td_session_by_flow(const struct td_engine *e, const struct td_flow *flow)
 {
-	struct td_index_pos pos =
-		td_index_find(&e->by_flow, td_engine_hash(e, flow, sizeof(*flow)));
+	struct td_index_pos pos = td_index_find(&e->by_flow, td_engine_hash_flow(e, flow));
 
 	for (; pos.number != TD_INDEX_NONE; pos = td_index_next(&e->by_flow, pos))
 		if (td_flow_equal(&e->sessions[pos.number].info.flow, flow))
@@ -168,8 +167,7 @@ static void enter_up(struct td_engine *e, struct session *s, struct td_time now)
 
 static void release_flow(struct td_engine *e, struct session *s)
 {
-	td_index_remove(&e->by_flow, td_engine_hash(e, &s->info.flow, sizeof(s->info.flow)),
-			number_of(e, s));
+	td_index_remove(&e->by_flow, td_engine_hash_flow(e, &s->info.flow), number_of(e, s));
 }
 
 /* The only place that changes a session's state. */
@@ -241,8 +239,7 @@ static uint32_t take_slot(struct td_engine *e)
 
 static void index_session(struct td_engine *e, struct session *s, bool by_uuid)
 {
-	td_index_add(&e->by_flow, td_engine_hash(e, &s->info.flow, sizeof(s->info.flow)),
-		     number_of(e, s));
+	td_index_add(&e->by_flow, td_engine_hash_flow(e, &s->info.flow), number_of(e, s));
 	if (by_uuid)
 		td_index_add(&e->by_uuid, td_engine_hash(e, s->info.uuid, s->info.uuid_len),
 			     number_of(e, s));

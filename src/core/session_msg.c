@@ -144,7 +144,8 @@ size_t td_session_tx(struct td_engine *e, struct session *s, uint8_t *bytes, siz
 		s->send &= (uint8_t)~what;
 		put(s, what, &msg, now);
 		size = td_msg_put(&msg, TD_FROM_BROKER, bytes, capacity);
-		td_session_act(e, s); /* hooks and the slot's release wait for TUNNEL and ERROR */
+		if (what & (SEND_TUNNEL | SEND_ERROR)) /* hooks and the slot's release wait */
+			td_session_act(e, s);
 	} else if (s->state == SESSION_UP && e->config.fixed_mtu == 0 && put_pmtu(s, &msg, now)) {
 		size = td_msg_put(&msg, TD_FROM_BROKER, bytes, capacity);
 		td_session_rearm(e, s);

@@ -443,12 +443,13 @@ int td_udp_receive(struct td_udp *udp, struct td_datagram *datagrams, unsigned c
 	return received;
 }
 
-static ssize_t send_msg(const struct td_udp *udp, const struct msghdr *msg)
+static ssize_t send_msg(int fd, const struct msghdr *msg)
 {
 	/* It has less to copy and to check. */
-	if (TD_WITH_BROKER && udp->connected && msg->msg_iovlen == 1)
-		return send(udp->fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len, MSG_DONTWAIT);
-	return sendmsg(udp->fd, msg, MSG_DONTWAIT);
+	if (TD_WITH_BROKER && msg->msg_controllen == 0 && msg->msg_iovlen == 1)
+		return sendto(fd, msg->msg_iov->iov_base, msg->msg_iov->iov_len, MSG_DONTWAIT,
+			      msg->msg_name, msg->msg_namelen);
+	return sendmsg(fd, msg, MSG_DONTWAIT);
 }
 
 int td_udp_send(struct td_udp *udp, const struct td_flow *flow, const struct iovec *iov,
@@ -459,7 +460,7 @@ int td_udp_send(struct td_udp *udp, const struct td_flow *flow, const struct iov
 
 	td_udp_address(&msg, &room, udp, flow);
 	for (int tries = 0;; tries++) {
-		if (send_msg(udp, &msg) >= 0)
+		if (send_msg(udp->fd, &msg) >= 0)
 			return 0;
 		if (errno == EAGAIN || tries == 1)
 			break;

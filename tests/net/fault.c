@@ -250,11 +250,13 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 	return is_of(fd, AF_INET) && fails(UDP_SEND) ? -1 : real(fd, message, flags);
 }
 
-/* Of connected sockets. */
-ssize_t send(int fd, const void *data, size_t size, int flags)
+ssize_t sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *address,
+	       socklen_t address_size)
 {
-	REAL(ssize_t, "send", int, const void *, size_t, int)
-	return is_of(fd, AF_INET) && fails(UDP_SEND) ? -1 : real(fd, data, size, flags);
+	REAL(ssize_t, "sendto", int, const void *, size_t, int, const struct sockaddr *, socklen_t)
+	if (is_of(fd, AF_INET) && fails(UDP_SEND))
+		return -1;
+	return real(fd, data, size, flags, address, address_size);
 }
 
 ssize_t recvfrom(int fd, void *data, size_t size, int flags, struct sockaddr *address,

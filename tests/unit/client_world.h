@@ -70,6 +70,7 @@ struct world_broker {
 	struct td_time keepalive_at;
 	uint16_t keepalives;
 	struct td_msg prepare, limit, keepalive;
+	char uuid[TD_UUID_MAX + 1]; /* of the last PREPARE */
 };
 
 struct world_socket {
@@ -202,6 +203,8 @@ static inline void world_broker_prepare(struct world *w, uint32_t broker, uint32
 	struct td_msg reply = { .type = TD_MSG_TUNNEL };
 
 	b->prepare = *msg;
+	b->prepare.prepare.uuid = memcpy(b->uuid, msg->prepare.uuid, msg->prepare.uuid_len);
+	b->uuid[msg->prepare.uuid_len] = '\0';
 	if (msg->prepare.cookie[0] != 0xc0 || msg->prepare.cookie[1] != (uint8_t)broker ||
 	    msg->prepare.cookie[2] != (uint8_t)port || msg->prepare.cookie[3] != (uint8_t)slot) {
 		if (w->forgers)

@@ -17,8 +17,9 @@ static bool owns_flow(const struct session *s)
 }
 
 /* The timer is not later than anything that it is for. */
-static void check_timer(const struct session *s)
+static void check_timer(const struct td_engine *e, const struct session *s)
 {
+	const uint32_t place = s->owner.timer.place;
 	struct td_time at = td_time_min(s->until, s->retry_at);
 
 	if (s->state == SESSION_UP) {
@@ -26,12 +27,12 @@ static void check_timer(const struct session *s)
 		at = td_time_min(at, td_time_min(s->challenge_at, td_pmtu_deadline(&s->pmtu)));
 	}
 	if (s->state != SESSION_FREE && at.us != TD_NEVER.us)
-		assert_true(td_timer_running(&s->owner.timer) && s->owner.timer.at.us <= at.us);
+		assert_true(place != 0 && e->timers.heap[place - 1].at.us <= at.us);
 }
 
 static void check_session(const struct td_engine *e, const struct session *s)
 {
-	check_timer(s);
+	check_timer(e, s);
 	if (owns_flow(s))
 		assert_ptr_equal(td_session_by_flow(e, &s->info.flow), s);
 	if (td_session_alive(s))
@@ -193,9 +194,9 @@ static void check_timers(const struct td_engine *e)
 	const struct td_timers *t = &e->timers;
 
 	for (uint32_t i = 0; i < t->count; i++) {
-		assert_int_equal(t->heap[i]->place, i + 1);
+		assert_int_equal(t->heap[i].timer->place, i + 1);
 		if (i > 0)
-			assert_true(t->heap[i]->at.us >= t->heap[(i + 1) / 2 - 1]->at.us);
+			assert_true(t->heap[i].at.us >= t->heap[(i - 1) / TD_TIMER_ARITY].at.us);
 	}
 }
 
@@ -223,16 +224,16 @@ void check_begin(struct engine_parts *p, const struct td_engine *e)
 
 static void check_place(const struct td_timers *t, const struct td_timer *timer)
 {
-	const uint32_t place = timer->place;
+	const uint32_t at = timer->place - 1;
 
-	if (place == 0)
+	if (timer->place == 0)
 		return;
-	assert_true(place <= t->count);
-	assert_ptr_equal(t->heap[place - 1], timer);
-	if (place > 1)
-		assert_true(t->heap[place / 2 - 1]->at.us <= timer->at.us);
-	for (uint32_t child = 2 * place; child <= 2 * place + 1 && child <= t->count; child++)
-		assert_true(t->heap[child - 1]->at.us >= timer->at.us);
+	assert_true(at < t->count);
+	assert_ptr_equal(t->heap[at].timer, timer);
+	if (at > 0)
+		assert_true(t->heap[(at - 1) / TD_TIMER_ARITY].at.us <= t->heap[at].at.us);
+	for (uint32_t nth = 1; nth <= TD_TIMER_ARITY && TD_TIMER_ARITY * at + nth < t->count; nth++)
+		assert_true(t->heap[TD_TIMER_ARITY * at + nth].at.us >= t->heap[at].at.us);
 }
 
 void check_touched(struct engine_parts *p, const struct td_engine *e, uint32_t index)

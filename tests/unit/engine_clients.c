@@ -98,7 +98,7 @@ void client_prepare(struct world *w, const struct client *c)
 
 	memcpy(msg.prepare.cookie, c->cookie, sizeof(c->cookie));
 	msg.prepare.uuid_len = c->uuid_len;
-	memcpy(msg.prepare.uuid, c->uuid, sizeof(c->uuid));
+	msg.prepare.uuid = c->uuid;
 	msg.prepare.tunnel_id = c->id;
 	msg.prepare.features = c->features;
 	memcpy(msg.prepare.data_cookie, c->data_cookie, sizeof(c->data_cookie));

@@ -55,7 +55,7 @@ static void test_no_hook_for_who_is_gone(void **state)
 	assert_true(client_greet(&w, &c));
 	memcpy(msg.prepare.cookie, c.cookie, sizeof(c.cookie));
 	msg.prepare.uuid_len = c.uuid_len;
-	memcpy(msg.prepare.uuid, c.uuid, sizeof(c.uuid));
+	msg.prepare.uuid = c.uuid;
 	size = td_msg_put(&msg, TD_FROM_CLIENT, bytes, sizeof(bytes));
 	td_engine_rx(w.e, &c.flow, bytes, size, w.now);
 	assert_int_equal(check_applicants(w.e), 1);

@@ -275,13 +275,13 @@ static void test_the_hook_is_for_the_limited_only(void **state)
 	assert_true(client_greet(&w, &limited) && client_greet(&w, &bad));
 	memcpy(prepare.prepare.cookie, limited.cookie, sizeof(limited.cookie));
 	prepare.prepare.uuid_len = 1;
-	prepare.prepare.uuid[0] = 'x';
+	prepare.prepare.uuid = "x";
 	td_engine_rx(w.e, &limited.flow, bytes,
 		     td_msg_put(&prepare, TD_FROM_CLIENT, bytes, sizeof(bytes)), w.now);
 	td_engine_rx(w.e, &limited.flow, bytes,
 		     td_msg_put(&error, TD_FROM_CLIENT, bytes, sizeof(bytes)), w.now);
 	memcpy(prepare.prepare.cookie, bad.cookie, sizeof(bad.cookie));
-	prepare.prepare.uuid[0] = '-';
+	prepare.prepare.uuid = "-";
 	td_engine_rx(w.e, &bad.flow, bytes,
 		     td_msg_put(&prepare, TD_FROM_CLIENT, bytes, sizeof(bytes)), w.now);
 	world_settle(&w);

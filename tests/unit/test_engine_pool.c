@@ -171,7 +171,7 @@ static void test_many_at_once(void **state)
 		msg = (struct td_msg){ .type = TD_MSG_PREPARE };
 		memcpy(msg.prepare.cookie, c[n].cookie, sizeof(c[n].cookie));
 		msg.prepare.uuid_len = c[n].uuid_len;
-		memcpy(msg.prepare.uuid, c[n].uuid, sizeof(c[n].uuid));
+		msg.prepare.uuid = c[n].uuid;
 		td_engine_rx(e, &c[n].flow, bytes,
 			     td_msg_put(&msg, TD_FROM_CLIENT, bytes, sizeof(bytes)), now);
 		while (td_engine_next_action(e, &action, now))

@@ -218,7 +218,7 @@ static void test_client_leaves_before_create_was_handed_out(void **state)
 	assert_true(client_greet(w, &c));
 	memcpy(msg.prepare.cookie, c.cookie, sizeof(c.cookie));
 	msg.prepare.uuid_len = 1;
-	msg.prepare.uuid[0] = 'x';
+	msg.prepare.uuid = "x";
 	td_engine_rx(w->e, &c.flow, bytes, td_msg_put(&msg, TD_FROM_CLIENT, bytes, sizeof(bytes)),
 		     w->now);
 	assert_int_equal(td_engine_tunnels(w->e), 1);
@@ -227,7 +227,7 @@ static void test_client_leaves_before_create_was_handed_out(void **state)
 	assert_int_equal(world_count(w, TD_ACTION_DESTROY, ANY_HOOK), 0);
 	assert_true(td_engine_idle(w->e));
 	/* The same, and the time for it ran out. */
-	msg.prepare.uuid[0] = 'y';
+	msg.prepare.uuid = "y";
 	td_engine_rx(w->e, &c.flow, bytes, td_msg_put(&msg, TD_FROM_CLIENT, bytes, sizeof(bytes)),
 		     w->now);
 	w->now = td_time_add(w->now, TD_SECONDS(15));

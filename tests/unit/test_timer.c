@@ -20,7 +20,7 @@ static struct td_time at_us(int64_t us)
 /* The timers themselves are the model: whoever runs, and when, is looked up one by one. */
 struct fixture {
 	struct td_timers timers;
-	struct td_timer *heap[TIMERS];
+	struct td_timer_place heap[TIMERS];
 	struct td_timer timer[TIMERS];
 	int64_t model[TIMERS]; /* when it fires; -1: stopped */
 };
@@ -51,7 +51,6 @@ static void expire(struct fixture *f, int64_t now)
 	while ((timer = td_timers_expired(&f->timers, at_us(now))) != NULL) {
 		int64_t *model = &f->model[timer - f->timer];
 
-		assert_int_equal(timer->at.us, *model);
 		assert_int_equal(*model, model_first(f));
 		assert_true(*model >= last && *model <= now);
 		assert_false(td_timer_running(timer));
@@ -113,7 +112,7 @@ static void test_empty(void **state)
 static void start_one_too_many(void)
 {
 	struct td_timers timers;
-	struct td_timer *heap[1];
+	struct td_timer_place heap[1];
 	struct td_timer timer[2] = { 0 };
 
 	td_timers_init(&timers, heap, 1);
@@ -125,7 +124,7 @@ static void start_one_too_many(void)
 static void stop_with_foreign_heap(void)
 {
 	struct td_timers timers;
-	struct td_timer *heap[1];
+	struct td_timer_place heap[1];
 	struct td_timer timer = { .place = 1 };
 
 	td_timers_init(&timers, heap, 1);

@@ -161,12 +161,12 @@ static int parse(char *text, struct td_msg *msg, enum td_sender from, const uint
 		memcpy(copy, bytes, size);
 	memset(msg, 0xee, sizeof(*msg));
 	err = td_msg_parse(msg, from, copy, size);
-	free(copy);
 	strcpy(text, err == -EBADMSG ? "bad" : err == -ENOMSG ? "unknown" : "?");
 	if (err == 0)
 		show_msg(text, from, msg);
 	if (err == 0 && msg->type == TD_MSG_PREPARE)
-		assert_int_equal(msg->prepare.uuid[msg->prepare.uuid_len], '\0');
+		msg->prepare.uuid = (const char *)bytes + (msg->prepare.uuid - (char *)copy);
+	free(copy);
 	return err;
 }
 
