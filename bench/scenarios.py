@@ -4,6 +4,7 @@
 What the rows say: docs/PERFORMANCE.md.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -87,19 +88,26 @@ def measure_setup(rig, quick):
     add_set_up(rig, f"{clients:,} clients, 64 at a time: ", results, cpu, raw)
 
 
+@contextlib.contextmanager
+def bridges_for(rig, clients):
+    """As many as have a port for each, and one more."""
+    names = [f"br{i}" for i in range(-(-clients // r.BRIDGE_PORTS) + 1)]
+    for name in names:
+        rig.broker_host.ip(f"link add {name} type bridge", f"link set {name} up")
+    yield names
+    for name in names:
+        rig.broker_host.ip(f"link del {name}")
+
+
 def measure_bridge(rig, quick):
     """The same into bridges, isolated; the kernel takes longer the more ports a bridge has."""
     clients, runs = (200, 1) if quick else (1000, 3)
-    bridges = [f"br{i}" for i in range(-(-clients // r.BRIDGE_PORTS) + 1)]
-    for name in bridges:
-        rig.broker_host.ip(f"link add {name} type bridge", f"link set {name} up")
     results, cpu = [], []
-    for _ in range(runs):
-        result, used = set_up_once(rig, clients, bridges)
-        results.append(result)
-        cpu.append(used * 1000 / clients)
-    for name in bridges:
-        rig.broker_host.ip(f"link del {name}")
+    with bridges_for(rig, clients) as bridges:
+        for _ in range(runs):
+            result, used = set_up_once(rig, clients, bridges)
+            results.append(result)
+            cpu.append(used * 1000 / clients)
     add_set_up(rig, f"bridge and isolation, {clients:,} clients, 64 at a time: ", results, cpu, [])
 
 
@@ -198,11 +206,18 @@ def measure_leave(rig, quick):
 
 
 def measure_mass(rig, quick):
-    """So many come at once, and later go at once: how long was the loop ever busy in one turn?"""
+    """So many come at once, and later go at once: how long was the loop ever busy in one turn?
+    Without a bridge, and with an isolated port for each."""
     clients, runs = (200, 1) if quick else (3000, 3)
+    mass_of(rig, clients, runs, "", [])
+    with bridges_for(rig, clients) as bridges:
+        mass_of(rig, clients, runs, "bridge and isolation, ", bridges)
+
+
+def mass_of(rig, clients, runs, how, bridges):
     came, gone, turns = [], [], []
     for _ in range(runs):
-        with rig.broker() as broker:
+        with rig.broker(bridges=bridges) as broker:
             load = rig.start_load("-n", str(clients), "-p", str(clients), "-g", "300", "-t", "300")
             result = read_phase(load)
             check_load(result)
@@ -215,9 +230,9 @@ def measure_mass(rig, quick):
             load.communicate()
             turns.append(broker.longest_turn_ms())
     add = rig.table.add
-    add(f"{clients:,} come at once: until all have their tunnel, s", came, 2)
-    add(f"{clients:,} leave at once: until the last interface is gone, s", gone, 2)
-    add(f"{clients:,} come and leave at once: longest turn of the loop, by its own CPU clock, ms",
+    add(f"{how}{clients:,} come at once: until all have their tunnel, s", came, 2)
+    add(f"{how}{clients:,} leave at once: until the last interface is gone, s", gone, 2)
+    add(f"{how}{clients:,} come and leave at once: longest turn of the loop, by its own CPU clock, ms",
         turns, 1)
 
 

@@ -30,34 +30,18 @@ void td_hook_runs_told(struct td_hook_runs *r, struct td_hook_run *run)
 	run->untold = false;
 }
 
-/* Of all hooks only mtu-changed comes more than once in the life of a session. */
-static bool same(const struct td_hook_run *run, struct td_handle handle, enum td_hook hook)
-{
-	return td_handle_equal(run->handle, handle) && run->hook == hook &&
-	       hook != TD_HOOK_MTU_CHANGED;
-}
-
-bool td_hook_runs_begin(struct td_hook_runs *r, struct td_handle handle, uint32_t sequence,
-			enum td_hook hook, uint64_t *token)
+uint64_t td_hook_runs_begin(struct td_hook_runs *r, struct td_handle handle, uint32_t sequence)
 {
 	struct td_hook_run *run = &r->runs[handle.index];
 
-	if (same(run, handle, hook)) {
-		run->sequence = sequence;
-		if (!run->running)
-			set_untold(r, run);
-		return false;
-	}
 	td_hook_runs_told(r, run);
 	*run = (struct td_hook_run){
 		.handle = handle,
 		.sequence = sequence,
 		.call = ++r->calls,
-		.hook = hook,
 		.running = true,
 	};
-	*token = (uint64_t)run->call << 32 | handle.index;
-	return true;
+	return (uint64_t)run->call << 32 | handle.index;
 }
 
 struct td_hook_run *td_hook_runs_end(struct td_hook_runs *r, uint64_t token, int result)

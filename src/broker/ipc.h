@@ -16,7 +16,7 @@
 enum td_ipc_type {
 	/* worker to parent */
 	TD_IPC_READY, /* it listens */
-	TD_IPC_HOOK,  /* run one, and tell when it has ended */
+	TD_IPC_HOOK,  /* run one, tell when it has ended, and keep the record that knows of it */
 	TD_IPC_RECORD, /* keep this; the message may carry the descriptor that keeps the tunnel alive */
 	TD_IPC_FORGET,   /* forget record and descriptor of record.index */
 	TD_IPC_OPEN_TUN, /* over the pair for it: open /dev/net/tun, and answer with the same */
@@ -27,6 +27,15 @@ enum td_ipc_type {
 
 struct td_ipc_message {
 	enum td_ipc_type type;
+	/* RECORD, HOOK of a session, and of FORGET the index. */
+	struct {
+		uint32_t index;
+		/* Has the tunnel a descriptor that is to be kept? No bool: a worker that somebody
+		 * else has taken over sends any byte. */
+		uint8_t holds;
+		uint32_t size;
+		uint8_t bytes[TD_RECORD_MAX];
+	} record;
 	union {
 		struct {
 			struct td_handle handle;
@@ -35,14 +44,6 @@ struct td_ipc_message {
 			uint16_t old_mtu;
 			struct td_session_info session;
 		} hook;
-		struct {
-			uint32_t index;
-			/* Has the tunnel a descriptor that is to be kept? No bool: a worker that
-			 * somebody else has taken over sends any byte. */
-			uint8_t holds;
-			uint32_t size;
-			uint8_t bytes[TD_RECORD_MAX];
-		} record;
 		struct {
 			struct td_handle handle;
 			uint32_t sequence;

@@ -125,11 +125,8 @@ static void run_hook(struct parent *p, const struct td_ipc_message *message)
 		td_log(TD_LOG_ERROR, "the worker asks for a hook that there is not");
 		return;
 	}
-	if (hook != TD_HOOK_RATE_LIMITED &&
-	    !td_hook_runs_begin(&p->runs, handle, message->hook.sequence, hook, &token)) {
-		watch_ipc(p);
-		return;
-	}
+	if (hook != TD_HOOK_RATE_LIMITED)
+		token = td_hook_runs_begin(&p->runs, handle, message->hook.sequence);
 	if (p->options->hooks[hook][0] != '\0' &&
 	    td_hook_call_make(&call, hook, &message->hook.session, message->hook.old_mtu))
 		err = td_hooks_run(p->hooks, p->options->hooks[hook], call.args, start_by(p, hook),
@@ -185,11 +182,11 @@ static void keep(struct parent *p, const struct td_ipc_message *message, int des
 		let_go(kept);
 	if (descriptor >= 0)
 		kept->fd = descriptor;
-	if (message->type == TD_IPC_RECORD) {
-		keep_record(kept, message->record.bytes, message->record.size);
-	} else {
+	if (message->type == TD_IPC_FORGET) {
 		keep_record(kept, NULL, 0);
 		td_hook_runs_forget(&p->runs, message->record.index);
+	} else {
+		keep_record(kept, message->record.bytes, message->record.size);
 	}
 }
 
@@ -205,6 +202,10 @@ static void handle_message(struct parent *p, const struct td_ipc_message *messag
 		tell_rest(p);
 		break;
 	case TD_IPC_HOOK:
+		if (message->hook.hook != TD_HOOK_RATE_LIMITED) {
+			keep(p, message, descriptor);
+			descriptor = -1;
+		}
 		run_hook(p, message);
 		break;
 	case TD_IPC_RECORD:

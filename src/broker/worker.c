@@ -59,23 +59,31 @@ static void post(struct worker *w, enum td_ipc_type type, int descriptor)
 	flush_message(w);
 }
 
+/* Into the message, which is cleared. False: the session has none (yet). */
+static bool put_record(struct worker *w, struct td_handle handle, int *descriptor)
+{
+	struct td_ipc_message *message = &w->message;
+	struct slot *slot = &w->slots[handle.index];
+	const int fd = w->ops->keep_fd(w->path, handle);
+
+	message->record.index = handle.index;
+	message->record.size =
+		(uint32_t)td_engine_export(w->engine, handle, message->record.bytes, w->loop.now);
+	if (message->record.size == 0)
+		return false;
+	message->record.holds = fd >= 0;
+	*descriptor = slot->fd_sent ? -1 : fd;
+	slot->fd_sent = fd >= 0;
+	return true;
+}
+
 static void post_record(struct worker *w, const struct td_action *action)
 {
-	const uint32_t index = action->handle.index;
-	struct td_ipc_message *message = &w->message;
-	const int fd = w->ops->keep_fd(w->path, action->handle);
-	const bool news = fd >= 0 && !w->slots[index].fd_sent;
-	size_t size;
+	int descriptor;
 
-	memset(message, 0, sizeof(*message));
-	size = td_engine_export(w->engine, action->handle, message->record.bytes, w->loop.now);
-	if (size == 0)
-		return;
-	message->record.index = index;
-	message->record.size = (uint32_t)size;
-	message->record.holds = fd >= 0;
-	w->slots[index].fd_sent = fd >= 0;
-	post(w, TD_IPC_RECORD, news ? fd : -1);
+	memset(&w->message, 0, sizeof(w->message));
+	if (put_record(w, action->handle, &descriptor))
+		post(w, TD_IPC_RECORD, descriptor);
 }
 
 static void post_forget(struct worker *w, struct td_handle handle)
@@ -86,15 +94,20 @@ static void post_forget(struct worker *w, struct td_handle handle)
 	post(w, TD_IPC_FORGET, -1);
 }
 
+/* In one message: if we die, our successor knows of the hook or the parent does not either. */
 static void post_hook(struct worker *w, const struct td_action *action)
 {
+	int descriptor = -1;
+
 	memset(&w->message, 0, sizeof(w->message));
+	if (action->hook != TD_HOOK_RATE_LIMITED)
+		(void)!put_record(w, action->handle, &descriptor);
 	w->message.hook.handle = action->handle;
 	w->message.hook.sequence = action->sequence;
 	w->message.hook.hook = action->hook;
 	w->message.hook.old_mtu = action->old_mtu;
 	w->message.hook.session = *action->session;
-	post(w, TD_IPC_HOOK, -1);
+	post(w, TD_IPC_HOOK, descriptor);
 }
 
 /* --- actions --- */

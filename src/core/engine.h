@@ -65,7 +65,8 @@ enum td_action_kind {
 	TD_ACTION_SET_MTU,  /* of the interface, to session->mtu; report */
 	TD_ACTION_SET_RATE, /* limit what goes to the client to rate_kbps (0: unlimited); report */
 	TD_ACTION_DESTROY,  /* remove it; report when it is gone */
-	TD_ACTION_HOOK,     /* run hook; report when it has ended, or could not be started */
+	TD_ACTION_HOOK,     /* run hook; report when it has ended, or could not be started. The
+			       session's record changed as well, and is to be kept with this */
 	TD_ACTION_UP,       /* for the log: the tunnel is established */
 	TD_ACTION_DOWN,     /* for the log: it ends, for the reason end */
 	TD_ACTION_CHANGED,  /* the session's record changed: export it again */

@@ -106,7 +106,6 @@ static void start_hook(struct session *s, enum td_hook hook, struct td_action *a
 		s->mtu_told = s->info.mtu;
 		s->hooks_due &= (uint8_t)~DUE(TD_HOOK_MTU_CHANGED);
 	}
-	s->notes |= NOTE_CHANGED;
 }
 
 static bool hook_action(struct session *s, struct td_action *action, struct td_time now)

@@ -129,7 +129,8 @@ static bool send_one(int fd, uint8_t kind, struct td_reader *r)
 	message.type = (enum td_ipc_type)((kind & 7) == 7 ? -1 : kind & 7);
 	if (message.type == TD_IPC_HOOK)
 		read_hook(&message, r);
-	else if (message.type == TD_IPC_RECORD || message.type == TD_IPC_FORGET)
+	if (message.type == TD_IPC_HOOK || message.type == TD_IPC_RECORD ||
+	    message.type == TD_IPC_FORGET)
 		read_record(&message, r);
 	if (kind >> 5 == 7)
 		size = td_read_u16(r) % (sizeof(message) + 1);

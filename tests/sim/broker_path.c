@@ -173,15 +173,6 @@ static void hook_done(struct sim *s, const struct sim_event *e)
 		sim_saw(s, SAW_HOOK_TOO_LATE);
 }
 
-/* A worker that came after another one may ask for what runs already, or has run. */
-static void hook_told(struct sim *s, const struct sim_event *e)
-{
-	struct sim_broker *b = &s->brokers[e->node];
-
-	if (b->running && b->life == e->life && !sim_defer(s, e, b->busy_until))
-		sim_broker_tell_hooks(b);
-}
-
 static int64_t delay(struct sim *s, bool hook)
 {
 	if (!s->trouble || sim_chance(s, 850))
@@ -233,12 +224,8 @@ static void run_hook(struct sim_broker *b, const struct td_action *a, int err)
 	struct sim_event *e;
 	uint64_t token;
 
-	if (!td_hook_runs_begin(&b->runs, a->handle, a->sequence, a->hook, &token)) {
-		b->oracle.watches[a->handle.index].hook_sequence = a->sequence;
-		answer(b, a, 0, 0, hook_told);
-		return;
-	}
-	oracle_action(&b->oracle, a);
+	keep_record(b, a);
+	token = td_hook_runs_begin(&b->runs, a->handle, a->sequence);
 	e = answer(b, a, us, err, hook_done);
 	e->sequence = (uint32_t)(token >> 32);
 	if (err != 0)
@@ -284,8 +271,7 @@ void sim_broker_act(struct sim_broker *b, const struct td_action *a)
 	sim_digest(s, (const uint32_t[]){ a->kind, a->hook, a->handle.index, a->sequence }, 16);
 	sim_log(s, "broker %u: action %d hook %d of %u, sequence %u, MTU %u", b->number, a->kind,
 		a->hook, a->handle.index, a->sequence, a->session->mtu);
-	if (a->kind != TD_ACTION_HOOK || a->hook == TD_HOOK_RATE_LIMITED)
-		oracle_action(&b->oracle, a);
+	oracle_action(&b->oracle, a);
 	switch (a->kind) {
 	case TD_ACTION_HOOK:
 		if (a->hook != TD_HOOK_RATE_LIMITED)

@@ -25,19 +25,10 @@ static int tear_down(void **state)
 	return 0;
 }
 
-static uint64_t begin(struct td_hook_runs *r, struct td_handle handle, uint32_t sequence,
-		      enum td_hook hook)
-{
-	uint64_t token = 0;
-
-	assert_true(td_hook_runs_begin(r, handle, sequence, hook, &token));
-	return token;
-}
-
 static void test_result_is_told_once(void **state)
 {
 	struct td_hook_runs *r = *state;
-	const uint64_t token = begin(r, first, 7, TD_HOOK_UP);
+	const uint64_t token = td_hook_runs_begin(r, first, 7);
 	struct td_hook_run *run = td_hook_runs_end(r, token, 3);
 
 	assert_non_null(run);
@@ -55,7 +46,7 @@ static void test_result_is_told_again_to_the_next_worker(void **state)
 {
 	struct td_hook_runs *r = *state;
 
-	td_hook_runs_told(r, td_hook_runs_end(r, begin(r, first, 7, TD_HOOK_UP), 0));
+	td_hook_runs_told(r, td_hook_runs_end(r, td_hook_runs_begin(r, first, 7), 0));
 	td_hook_runs_worker_died(r);
 	assert_int_equal(r->untold, 1);
 	assert_true(r->runs[2].untold);
@@ -66,50 +57,23 @@ static void test_result_is_told_again_to_the_next_worker(void **state)
 static void test_running_hook_is_told_when_it_ends(void **state)
 {
 	struct td_hook_runs *r = *state;
-	const uint64_t token = begin(r, first, 7, TD_HOOK_UP);
+	const uint64_t token = td_hook_runs_begin(r, first, 7);
 
 	td_hook_runs_worker_died(r);
 	assert_int_equal(r->untold, 0);
 	assert_non_null(td_hook_runs_end(r, token, 0));
 }
 
-static void test_hook_asked_for_again_is_not_run_again(void **state)
-{
-	struct td_hook_runs *r = *state;
-	const uint64_t token = begin(r, first, 7, TD_HOOK_UP);
-	struct td_hook_run *run;
-	uint64_t other = 0;
-
-	td_hook_runs_worker_died(r);
-	assert_false(td_hook_runs_begin(r, first, 9, TD_HOOK_UP, &other));
-	run = td_hook_runs_end(r, token, 0);
-	assert_non_null(run);
-	assert_int_equal(run->sequence, 9);
-	td_hook_runs_told(r, run);
-
-	assert_false(td_hook_runs_begin(r, first, 11, TD_HOOK_UP, &other));
-	assert_int_equal(run->sequence, 11);
-	assert_true(run->untold);
-}
-
-static void test_mtu_changes_again(void **state)
-{
-	struct td_hook_runs *r = *state;
-
-	begin(r, first, 7, TD_HOOK_MTU_CHANGED);
-	begin(r, first, 8, TD_HOOK_MTU_CHANGED);
-}
-
 /* The session before it took too long with its last hook. */
 static void test_late_result_is_not_taken_for_the_next_ones(void **state)
 {
 	struct td_hook_runs *r = *state;
-	const uint64_t down = begin(r, first, 7, TD_HOOK_DOWN);
+	const uint64_t down = td_hook_runs_begin(r, first, 7);
 	uint64_t up;
 
 	td_hook_runs_forget(r, 2);
 	assert_null(td_hook_runs_end(r, down, 0));
-	up = begin(r, second, 7, TD_HOOK_UP);
+	up = td_hook_runs_begin(r, second, 7);
 	assert_null(td_hook_runs_end(r, down, 0));
 	assert_non_null(td_hook_runs_end(r, up, 0));
 }
@@ -118,10 +82,10 @@ static void test_next_hook_replaces_what_was_not_told(void **state)
 {
 	struct td_hook_runs *r = *state;
 
-	assert_non_null(td_hook_runs_end(r, begin(r, first, 7, TD_HOOK_UP), 0));
-	begin(r, first, 8, TD_HOOK_PRE_DOWN);
+	assert_non_null(td_hook_runs_end(r, td_hook_runs_begin(r, first, 7), 0));
+	td_hook_runs_begin(r, first, 8);
 	assert_int_equal(r->untold, 0);
-	assert_non_null(td_hook_runs_end(r, begin(r, first, 9, TD_HOOK_DOWN), 0));
+	assert_non_null(td_hook_runs_end(r, td_hook_runs_begin(r, first, 9), 0));
 	td_hook_runs_forget(r, 2);
 	assert_int_equal(r->untold, 0);
 }
@@ -134,8 +98,6 @@ int main(void)
 		TEST(test_result_is_told_once),
 		TEST(test_result_is_told_again_to_the_next_worker),
 		TEST(test_running_hook_is_told_when_it_ends),
-		TEST(test_hook_asked_for_again_is_not_run_again),
-		TEST(test_mtu_changes_again),
 		TEST(test_late_result_is_not_taken_for_the_next_ones),
 		TEST(test_next_hook_replaces_what_was_not_told),
 	};
