@@ -195,7 +195,7 @@ class BenchBroker:
     def longest_turn_ms(self):
         """Ends the broker in order, and says how long the longest turn of its loop was busy."""
         self.program.stop(timeout=300)
-        found = re.search(r"longest turn of the loop \d+ us, (\d+) us of them", self.program.log())
+        found = re.search(r"most processor time of one (\d+) us", self.program.log())
         return int(found[1]) / 1000
 
     def pids(self):

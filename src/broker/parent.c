@@ -48,6 +48,7 @@ struct parent {
 	int64_t pause_us;
 	bool ready; /* some worker has been */
 	bool stopping;
+	bool in_haste; /* and was told so again: the worker is killed */
 	int status;
 };
 
@@ -309,7 +310,8 @@ static void on_worker_ended(struct td_child *child, int status)
 	close_ipc(p);
 	td_hook_runs_worker_died(&p->runs);
 	if (p->stopping || !p->ready) {
-		if (!well && (p->ready || WIFSIGNALED(status))) /* else it said why itself */
+		/* Else it said why itself, or we did. */
+		if (!well && !p->in_haste && (p->ready || WIFSIGNALED(status)))
 			log_end(status);
 		end(p, well ? EXIT_SUCCESS : EXIT_FAILURE);
 		return;
@@ -410,6 +412,7 @@ static void stop(struct parent *p, const char *why)
 
 	if (p->stopping) {
 		td_log(TD_LOG_WARNING, "%s again: ending at once", why);
+		p->in_haste = true;
 		kill_worker(p);
 		return;
 	}

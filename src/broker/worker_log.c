@@ -82,7 +82,7 @@ void td_worker_log_counters(const struct worker *w)
 	td_log(TD_LOG_NOTICE,
 	       "%llu tunnels established, %llu refused, %llu made to wait; "
 	       "hooks skipped for lack of time: %llu; longest turn of the loop %lld us, "
-	       "%lld us of them busy; longest wait for an interface %lld us",
+	       "most processor time of one %lld us; longest wait for an interface %lld us",
 	       (unsigned long long)c->established, (unsigned long long)c->refused,
 	       (unsigned long long)c->parked, (unsigned long long)c->hooks_skipped,
 	       (long long)w->figures.longest_wall_us, (long long)w->figures.longest_cpu_us,

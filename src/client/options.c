@@ -126,10 +126,10 @@ static const char *take(struct td_options *options, int code, char *text)
 						  "~ - / that do not begin with -";
 	case 'i':
 		options->ifname = text;
-		return td_ifname_valid(text) ? NULL : "the name of an interface";
+		return td_ifname_valid(text) ? NULL : "the name of an interface, of at most 15 characters";
 	case 'I':
 		options->bind_ifname = text;
-		return td_ifname_valid(text) ? NULL : "the name of an interface";
+		return td_ifname_valid(text) ? NULL : "the name of an interface, of at most 15 characters";
 	case 'b':
 		return take_broker(options, text) ? NULL : "HOST:PORT or [ADDRESS]:PORT";
 	case 'l':

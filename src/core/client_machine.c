@@ -268,7 +268,10 @@ void td_machine_try_to_choose(struct td_client *c, struct td_time now)
 
 	switch (outlook) {
 	case TD_OUTLOOK_EMPTY:
-		enter(c, TD_CLIENT_OFFLINE, "no way to any broker", now);
+		enter(c, TD_CLIENT_OFFLINE,
+		      td_selection_has_address(&c->candidates) ? "no way to any broker"
+							       : "no broker's name resolves",
+		      now);
 		return;
 	case TD_OUTLOOK_WAITING:
 		return;

@@ -293,6 +293,14 @@ static bool may_answer(const struct td_candidates *s, uint32_t broker)
 	return b->asked && (b->lookup_wanted || b->lookup_running);
 }
 
+bool td_selection_has_address(const struct td_candidates *s)
+{
+	for (uint32_t i = 0; i < s->slot_count; i++)
+		if (s->slots[i].addr.family != TD_FAMILY_NONE)
+			return true;
+	return false;
+}
+
 enum td_outlook td_selection_outlook(const struct td_candidates *s)
 {
 	bool answered = false, open = false;

@@ -112,6 +112,8 @@ enum td_outlook {
 	TD_OUTLOOK_ALL,     /* everybody who could */
 };
 enum td_outlook td_selection_outlook(const struct td_candidates *s);
+/* Has any broker an address? Names may not resolve. */
+bool td_selection_has_address(const struct td_candidates *s);
 /* The slot to use, of those that answered (at least one). */
 uint32_t td_selection_choose(const struct td_candidates *s, enum td_selection mode,
 			     struct td_rng *rng);

@@ -138,6 +138,9 @@ size_t td_session_tx(struct td_engine *e, struct session *s, uint8_t *bytes, siz
 
 	if (s->state != SESSION_UP)
 		s->send &= SEND_ERROR;
+	/* Who is told of its tunnel still has it when this process has died: the record comes first. */
+	if ((s->send & SEND_TUNNEL) && (s->notes & NOTE_CHANGED))
+		return 0;
 	if (s->send != 0) {
 		const unsigned what = s->send & -(unsigned)s->send; /* the lowest bit */
 

@@ -99,4 +99,5 @@ def test_second_signal_ends_at_once(world):
     broker.process.send_signal(signal.SIGTERM)
     broker.expected = broker.wait_end(3)
     assert broker.expected in (0, 1)
+    assert "ended by signal" not in broker.log(), "we did that ourselves"
     wait_until(lambda: not there.pids() and not there.tunnels(), 5, "nothing left")

@@ -265,9 +265,12 @@ static void a_number_out_of_range_is_refused(void **state)
 static void a_name_or_address_that_cannot_be_is_refused(void **state)
 {
 	(void)state;
-	assert_wrong("-i wants the name of an interface", REQUIRED, "-i", "sixteen-letters-");
-	assert_wrong("-i wants the name of an interface", REQUIRED, "-i", "td%d");
-	assert_wrong("-I wants the name of an interface", REQUIRED, "-I", "a/b");
+	assert_wrong("-i wants the name of an interface, of at most 15 characters", REQUIRED, "-i",
+		     "sixteen-letters-");
+	assert_wrong("-i wants the name of an interface, of at most 15 characters", REQUIRED, "-i",
+		     "td%d");
+	assert_wrong("-I wants the name of an interface, of at most 15 characters", REQUIRED, "-I",
+		     "a/b");
 	assert_wrong("-l wants an IPv4 or IPv6 address", REQUIRED, "-l", "localhost");
 	assert_wrong("-l wants an IPv4 or IPv6 address", REQUIRED, "-l", "192.0.2.256");
 	assert_wrong("-b wants HOST:PORT or [ADDRESS]:PORT", REQUIRED, "-b", "broker");

@@ -254,6 +254,7 @@ static void test_offline_for_a_day(void **state)
 		last = w->state_at[i];
 	}
 	assert_true(tries > 300);
+	assert_true(world_said(w, "no way to any broker"));
 	world_finish(w);
 }
 
@@ -265,6 +266,7 @@ static void test_names_that_are_not_found(void **state)
 	w->broker[0].address_count = w->broker[1].address_count = 0;
 	world_start(w);
 	world_until(w, TD_CLIENT_OFFLINE, TD_SECONDS(1));
+	assert_true(world_said(w, "no broker's name resolves"));
 	/* The first retries come soon: perhaps a name server was just slow. */
 	w->broker[1].address_count = 1;
 	assert_in_range(world_until(w, TD_CLIENT_UP, TD_SECONDS(9)), TD_SECONDS(2), TD_SECONDS(5));

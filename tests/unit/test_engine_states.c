@@ -207,6 +207,32 @@ static void test_client_leaves_while_creating(void **state)
 	assert_int_equal(world_count(w, TD_ACTION_DOWN, ANY_HOOK), 0); /* it was never up */
 }
 
+/* If the shell dies before it has kept the record, the client has heard nothing, and asks again. */
+static void test_record_comes_before_tunnel(void **state)
+{
+	struct world *w = *state;
+	struct client c = client_number(0);
+	struct td_msg msg = { .type = TD_MSG_PREPARE, .prepare = { .uuid_len = 1, .uuid = "x" } };
+	uint8_t bytes[TD_ENGINE_TX_MAX];
+	struct td_action action = { .kind = TD_ACTION_FREED };
+	struct td_engine_tx to;
+
+	assert_true(client_greet(w, &c));
+	memcpy(msg.prepare.cookie, c.cookie, sizeof(c.cookie));
+	td_engine_rx(w->e, &c.flow, bytes, td_msg_put(&msg, TD_FROM_CLIENT, bytes, sizeof(bytes)),
+		     w->now);
+	while (action.kind != TD_ACTION_CREATE)
+		assert_true(td_engine_next_action(w->e, &action, w->now));
+	td_engine_result(w->e, action.handle, action.sequence, 0, w->now);
+	while (action.kind != TD_ACTION_CHANGED) {
+		assert_int_equal(td_engine_tx(w->e, &to, bytes, sizeof(bytes), w->now), 0);
+		assert_true(td_engine_next_action(w->e, &action, w->now));
+	}
+	assert_true(td_engine_export(w->e, action.handle, bytes, w->now) > 0);
+	assert_true(td_engine_tx(w->e, &to, bytes, sizeof(bytes), w->now) > 0);
+	assert_int_equal(bytes[4], TD_MSG_TUNNEL);
+}
+
 /* The shell did not come to ask what to do: nothing was begun, nothing is to be undone. */
 static void test_client_leaves_before_create_was_handed_out(void **state)
 {
@@ -398,6 +424,7 @@ int main(void)
 		TEST(test_create_hangs_and_succeeds_late),
 		TEST(test_create_hangs_and_fails_late),
 		TEST(test_client_leaves_while_creating),
+		TEST(test_record_comes_before_tunnel),
 		TEST(test_client_leaves_before_create_was_handed_out),
 		TEST(test_destroy_fails_and_is_tried_again),
 		TEST(test_destroy_fails_for_ever),
