@@ -94,9 +94,11 @@ def bridges_for(rig, clients):
     names = [f"br{i}" for i in range(-(-clients // r.BRIDGE_PORTS) + 1)]
     for name in names:
         rig.broker_host.ip(f"link add {name} type bridge", f"link set {name} up")
-    yield names
-    for name in names:
-        rig.broker_host.ip(f"link del {name}")
+    try:
+        yield names
+    finally:
+        for name in names:
+            rig.broker_host.ip(f"link del {name}")
 
 
 def measure_bridge(rig, quick):

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: AGPL-3.0-or-later */
 /*
- * A min-heap of four children a place: 1-based, place p has its children from 4p - 2 on and its parent
- * at (p + 2) / 4. To compare times the timers themselves are not looked at, which lie apart, in the
- * objects that own them; those that move are written to, and with four children they are half as many
- * as with two.
+ * A min-heap. Each place holds its time, so that comparing does not touch the timers, which lie
+ * apart, in what owns them. A move writes to the timer; four children a place halve the moves.
  */
 #include "base/timer.h"
 

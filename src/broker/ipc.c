@@ -95,9 +95,9 @@ int td_ipc_receive(int fd, struct td_ipc_message *message, int *descriptor)
 	*descriptor = -1;
 	do {
 		size = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-	} while (size < 0 && errno == EINTR);
-	if (size < 0 && errno == ECONNRESET)
-		return -EPIPE; /* and it had not read all that it was told */
+		/* The other end is gone and had not read all that it was told, which is reported
+		 * once, before what it said itself. */
+	} while (size < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (size < 0)
 		return errno == EAGAIN ? 0 : -errno;
 	if (detach(&msg, descriptor) == 0 && size == sizeof(*message))

@@ -16,7 +16,8 @@
 enum td_ipc_type {
 	/* worker to parent */
 	TD_IPC_READY, /* it listens */
-	TD_IPC_HOOK,  /* run one, tell when it has ended, and keep the record that knows of it */
+	TD_IPC_HOOK,  /* run one, tell when it has ended, and keep the record that knows of it, as
+			 with RECORD */
 	TD_IPC_RECORD, /* keep this; the message may carry the descriptor that keeps the tunnel alive */
 	TD_IPC_FORGET,   /* forget record and descriptor of record.index */
 	TD_IPC_OPEN_TUN, /* over the pair for it: open /dev/net/tun, and answer with the same */

@@ -48,7 +48,7 @@ struct parent {
 	int64_t pause_us;
 	bool ready; /* some worker has been */
 	bool stopping;
-	bool in_haste; /* and was told so again: the worker is killed */
+	bool killed; /* the worker, because it was to end: its end is no news */
 	int status;
 };
 
@@ -311,7 +311,7 @@ static void on_worker_ended(struct td_child *child, int status)
 	td_hook_runs_worker_died(&p->runs);
 	if (p->stopping || !p->ready) {
 		/* Else it said why itself, or we did. */
-		if (!well && !p->in_haste && (p->ready || WIFSIGNALED(status)))
+		if (!well && !p->killed && (p->ready || WIFSIGNALED(status)))
 			log_end(status);
 		end(p, well ? EXIT_SUCCESS : EXIT_FAILURE);
 		return;
@@ -412,7 +412,7 @@ static void stop(struct parent *p, const char *why)
 
 	if (p->stopping) {
 		td_log(TD_LOG_WARNING, "%s again: ending at once", why);
-		p->in_haste = true;
+		p->killed = true;
 		kill_worker(p);
 		return;
 	}
@@ -458,6 +458,7 @@ static struct td_time prepare(void *ctx, struct td_time now)
 	if (td_time_reached(p->kill_at, now)) {
 		td_log(TD_LOG_ERROR, "the worker does not end: killing it");
 		p->kill_at = TD_NEVER;
+		p->killed = true;
 		kill_worker(p);
 	}
 	return td_time_min(td_hooks_deadline(p->hooks), td_time_min(p->restart_at, p->kill_at));

@@ -5,7 +5,7 @@
  * a second thread (sys/jobs.h), which only the data path speaks to.
  *
  * Nothing is queued here but one datagram that the socket had no room for and one message that the
- * parent had none for: while one of them waits, the engine is not drained, and keeps what it wants.
+ * parent had none for: while one of them waits, the engine is not asked for more of the kind.
  */
 #include "broker/worker_state.h"
 
@@ -59,22 +59,23 @@ static void post(struct worker *w, enum td_ipc_type type, int descriptor)
 	flush_message(w);
 }
 
-/* Into the message, which is cleared. False: the session has none (yet). */
-static bool put_record(struct worker *w, struct td_handle handle, int *descriptor)
+/* Into the message, which is cleared; of size 0: the session has none (yet). Returns the descriptor
+ * that is to go along, -1: none. */
+static int put_record(struct worker *w, struct td_handle handle)
 {
 	struct td_ipc_message *message = &w->message;
 	struct slot *slot = &w->slots[handle.index];
 	const int fd = w->ops->keep_fd(w->path, handle);
+	const int descriptor = slot->fd_sent ? -1 : fd;
 
 	message->record.index = handle.index;
 	message->record.size =
 		(uint32_t)td_engine_export(w->engine, handle, message->record.bytes, w->loop.now);
 	if (message->record.size == 0)
-		return false;
+		return -1;
 	message->record.holds = fd >= 0;
-	*descriptor = slot->fd_sent ? -1 : fd;
 	slot->fd_sent = fd >= 0;
-	return true;
+	return descriptor;
 }
 
 static void post_record(struct worker *w, const struct td_action *action)
@@ -82,7 +83,8 @@ static void post_record(struct worker *w, const struct td_action *action)
 	int descriptor;
 
 	memset(&w->message, 0, sizeof(w->message));
-	if (put_record(w, action->handle, &descriptor))
+	descriptor = put_record(w, action->handle);
+	if (w->message.record.size > 0)
 		post(w, TD_IPC_RECORD, descriptor);
 }
 
@@ -101,7 +103,7 @@ static void post_hook(struct worker *w, const struct td_action *action)
 
 	memset(&w->message, 0, sizeof(w->message));
 	if (action->hook != TD_HOOK_RATE_LIMITED)
-		(void)!put_record(w, action->handle, &descriptor);
+		descriptor = put_record(w, action->handle);
 	w->message.hook.handle = action->handle;
 	w->message.hook.sequence = action->sequence;
 	w->message.hook.hook = action->hook;
@@ -277,6 +279,7 @@ static bool act_some(struct worker *w)
 		flush_tx(w);
 		done++;
 	}
+	flush_tx(w); /* a TUNNEL may have waited for what was done last */
 	return done == ACTIONS_PER_TURN;
 }
 

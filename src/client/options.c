@@ -117,6 +117,8 @@ static bool take_datapath(struct td_options *options, const char *text)
 }
 
 /* Takes an option; NULL, or what its argument may be. */
+static const char interface_wanted[] = "the name of an interface, of at most 15 characters";
+
 static const char *take(struct td_options *options, int code, char *text)
 {
 	switch (code) {
@@ -126,10 +128,10 @@ static const char *take(struct td_options *options, int code, char *text)
 						  "~ - / that do not begin with -";
 	case 'i':
 		options->ifname = text;
-		return td_ifname_valid(text) ? NULL : "the name of an interface, of at most 15 characters";
+		return td_ifname_valid(text) ? NULL : interface_wanted;
 	case 'I':
 		options->bind_ifname = text;
-		return td_ifname_valid(text) ? NULL : "the name of an interface, of at most 15 characters";
+		return td_ifname_valid(text) ? NULL : interface_wanted;
 	case 'b':
 		return take_broker(options, text) ? NULL : "HOST:PORT or [ADDRESS]:PORT";
 	case 'l':

@@ -94,6 +94,7 @@ struct td_engine *td_engine_init(void *memory, const struct td_engine_config *co
 	e->by_uuid_limits = (struct limit_table){ (void *)(bytes + l.uuid), l.limit_sets - 1 };
 
 	e->free_sessions = e->sending = e->acting = SLOT_LIST_EMPTY;
+	e->keeping = SLOT_NONE;
 	for (uint32_t i = 0; i < config->max_tunnels; i++) {
 		e->sessions[i].owner.kind = OWNER_SESSION;
 		/* So that a result for an engine before this one fits no session of this one. */
@@ -131,6 +132,7 @@ uint32_t td_engine_hash_flow(const struct td_engine *e, const struct td_flow *fl
 		uint16_t local_port, peer_port;
 	} key = { .local_port = local->port, .peer_port = peer->port };
 
+	_Static_assert(sizeof(key) == 12, "no padding is hashed");
 	if (peer->family != TD_FAMILY_IPV4)
 		return td_engine_hash(e, flow, sizeof(*flow));
 	memcpy(key.local, local->ip, sizeof(key.local));
@@ -319,10 +321,24 @@ size_t td_engine_tx(struct td_engine *e, struct td_engine_tx *to, uint8_t *bytes
 
 /* --- actions --- */
 
+/* The shell asks for more, so it has done what it was told last. */
+static void kept(struct td_engine *e)
+{
+	struct session *s;
+
+	if (e->keeping == SLOT_NONE)
+		return;
+	s = &e->sessions[e->keeping];
+	e->keeping = SLOT_NONE;
+	if (s->send & SEND_TUNNEL)
+		td_session_send(e, s, 0);
+}
+
 bool td_engine_next_action(struct td_engine *e, struct td_action *action, struct td_time now)
 {
 	uint32_t slot;
 
+	kept(e);
 	*action = (struct td_action){ 0 };
 	while ((slot = td_engine_shift(&e->acting, &e->sessions[0].acting,
 				       sizeof(struct session))) != SLOT_NONE) {

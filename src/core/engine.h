@@ -69,9 +69,10 @@ enum td_action_kind {
 			       session's record changed as well, and is to be kept with this */
 	TD_ACTION_UP,       /* for the log: the tunnel is established */
 	TD_ACTION_DOWN,     /* for the log: it ends, for the reason end */
-	TD_ACTION_CHANGED,  /* the session's record changed: export it again */
-	TD_ACTION_FREED,    /* the slot is free: forget the record */
-	TD_ACTION_COUNT,    /* report td_engine_counted() for every tunnel; no result */
+	TD_ACTION_CHANGED, /* the session's record changed: export it again, and keep it, before the
+			       next is asked for; a client hears TUNNEL only then */
+	TD_ACTION_FREED,   /* the slot is free: forget the record */
+	TD_ACTION_COUNT,   /* report td_engine_counted() for every tunnel; no result */
 };
 
 /* Data packets, modulo 2^32, by the account of this end and of the peer. */

@@ -170,6 +170,7 @@ struct td_engine {
 	uint32_t used;
 	struct slot_list free_sessions; /* longest free first */
 	struct slot_list sending, acting;
+	uint32_t keeping; /* the slot whose record the shell has been told to keep last */
 	struct td_index by_flow, by_uuid;
 
 	struct applicant *applicants;
@@ -201,7 +202,7 @@ struct td_engine {
 
 /* --- engine.c --- */
 uint32_t td_engine_hash(const struct td_engine *e, const void *bytes, size_t size);
-/* Of what there is of it: an IPv4 flow has a quarter of the bytes, and every datagram needs its. */
+/* Of what there is of it: IPv4 has a quarter of the bytes, and every datagram is looked up by it. */
 uint32_t td_engine_hash_flow(const struct td_engine *e, const struct td_flow *flow);
 uint64_t td_engine_hash64(const struct td_engine *e, const void *bytes, size_t size);
 /* Adds the slot at the end, unless it is in the list. links: of slot 0; stride: from slot to slot.
@@ -225,6 +226,8 @@ void td_session_rx(struct td_engine *e, struct session *s, const struct td_msg *
 		   struct td_time now);
 /* Does this PREPARE ask for the very tunnel that the session is? */
 bool td_session_is(const struct session *s, const struct td_msg *prepare);
+/* Has the shell its record as it is? */
+bool td_session_recorded(const struct td_engine *e, const struct session *s);
 /* Ends it in order; error: the reason byte to send to the peer, TD_ERROR_NONE: nothing is sent. */
 void td_session_close(struct td_engine *e, struct session *s, enum td_end end, uint8_t error,
 		      struct td_time now);

@@ -107,7 +107,7 @@ static inline bool td_msg_is_control(const uint8_t *bytes, size_t size)
 }
 
 /*
- * Parses a datagram; the UUID of a PREPARE stays in there. 0; -EBADMSG: not a whole message of this
+ * Parses a datagram, which must live as long as msg: the UUID of a PREPARE points there. 0; -EBADMSG: not a whole message of this
  * protocol, version and sender; -ENOMSG: one of a type that we do not know. In both cases: drop it
  * and count it.
  */

@@ -84,6 +84,11 @@ bool td_session_alive(const struct session *s)
 	return s->state == SESSION_CREATING || s->state == SESSION_UP;
 }
 
+bool td_session_recorded(const struct td_engine *e, const struct session *s)
+{
+	return !(s->notes & NOTE_CHANGED) && e->keeping != number_of(e, s);
+}
+
 bool td_session_is(const struct session *s, const struct td_msg *prepare)
 {
 	return td_session_alive(s) && s->info.uuid_len == prepare->prepare.uuid_len &&

@@ -149,7 +149,7 @@ static bool note_action(struct td_engine *e, struct session *s, struct td_action
 	} else if (s->notes & NOTE_CHANGED) {
 		s->notes &= (uint8_t)~NOTE_CHANGED;
 		action->kind = TD_ACTION_CHANGED;
-		td_session_send(e, s, 0); /* TUNNEL waited for it */
+		e->keeping = action->handle.index;
 	} else {
 		return false;
 	}

@@ -138,8 +138,8 @@ size_t td_session_tx(struct td_engine *e, struct session *s, uint8_t *bytes, siz
 
 	if (s->state != SESSION_UP)
 		s->send &= SEND_ERROR;
-	/* Who is told of its tunnel still has it when this process has died: the record comes first. */
-	if ((s->send & SEND_TUNNEL) && (s->notes & NOTE_CHANGED))
+	/* Who is told of a tunnel keeps it when this process dies: the record comes first. */
+	if ((s->send & SEND_TUNNEL) && !td_session_recorded(e, s))
 		return 0;
 	if (s->send != 0) {
 		const unsigned what = s->send & -(unsigned)s->send; /* the lowest bit */
@@ -147,7 +147,7 @@ size_t td_session_tx(struct td_engine *e, struct session *s, uint8_t *bytes, siz
 		s->send &= (uint8_t)~what;
 		put(s, what, &msg, now);
 		size = td_msg_put(&msg, TD_FROM_BROKER, bytes, capacity);
-		if (what & (SEND_TUNNEL | SEND_ERROR)) /* hooks and the slot's release wait */
+		if (what == SEND_TUNNEL) /* hooks wait for it */
 			td_session_act(e, s);
 	} else if (s->state == SESSION_UP && e->config.fixed_mtu == 0 && put_pmtu(s, &msg, now)) {
 		size = td_msg_put(&msg, TD_FROM_BROKER, bytes, capacity);

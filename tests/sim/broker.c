@@ -20,12 +20,9 @@ struct td_time sim_broker_now(const struct sim_broker *b)
 
 /* --- what it has to say and to do --- */
 
-/* Has it, or its worker, to die right here? Then nothing more of it is drained. (An mtu-changed hook
- * whose record was lost may run once more: that one and its record go together here.) */
-static bool step(struct sim_broker *b, const struct td_action *a)
+/* Has it, or its worker, to die right here? Then nothing more of it is drained. */
+static bool step(struct sim_broker *b)
 {
-	if (a && a->kind == TD_ACTION_HOOK && a->hook == TD_HOOK_MTU_CHANGED)
-		return false;
 	return b->accident != SIM_NOTHING && b->steps > 0 && --b->steps == 0;
 }
 
@@ -72,7 +69,7 @@ static bool send_all(struct sim_broker *b)
 		       0) {
 		touch(b, to.handle);
 		sim_send_down(b, &to.flow, bytes, size);
-		any = !step(b, NULL);
+		any = !step(b);
 	}
 	return any;
 }
@@ -89,7 +86,7 @@ static void drain(struct sim_broker *b)
 		       td_engine_next_action(b->engine, &a, sim_broker_now(b))) {
 			touch(b, a.handle);
 			sim_broker_act(b, &a);
-			more = !step(b, &a);
+			more = !step(b);
 		}
 	}
 	check(b);

@@ -169,5 +169,6 @@ void check_touched(struct engine_parts *p, const struct td_engine *e, uint32_t i
 void check_rest(const struct engine_parts *p, const struct td_engine *e, bool all);
 /* As the engine's indexes hash. */
 uint32_t check_hash(const struct td_engine *e, const void *bytes, size_t size);
+uint32_t check_hash_flow(const struct td_engine *e, const struct td_flow *flow);
 
 #endif

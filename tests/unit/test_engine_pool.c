@@ -26,7 +26,7 @@ static uint32_t flow_hash(const struct td_engine *e, unsigned n)
 {
 	const struct client c = client_number(n);
 
-	return check_hash(e, &c.flow, sizeof(c.flow));
+	return check_hash_flow(e, &c.flow);
 }
 
 static uint32_t uuid_hash(const struct td_engine *e, unsigned n)
