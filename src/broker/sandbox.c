@@ -10,15 +10,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/if_tun.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* With any arguments. Those with 64 in their names are those of 32-bit machines. */
@@ -133,6 +138,11 @@ static const struct narrow narrow[] = {
 	{ "socket", 2, { IS(0, AF_UNIX), DATAGRAMS } },
 };
 
+#define MAKING_LIMIT_S 10
+
+/* Of the process that the filter is for. */
+static pid_t own_pid;
+
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
 /* Goes into a new directory, which is deleted, so that nobody can put anything into it. 0 or -errno. */
@@ -186,7 +196,7 @@ static int add_all(scmp_filter_ctx filter, const char *const *names, size_t coun
 static int add_narrow(scmp_filter_ctx filter)
 {
 	/* abort() */
-	const struct narrow own = { "tgkill", 1, { IS(0, getpid()) } };
+	const struct narrow own = { "tgkill", 1, { IS(0, own_pid) } };
 	int err = add(filter, SCMP_ACT_ALLOW, &own);
 
 	for (size_t i = 0; err == 0 && i < COUNT(narrow); i++)
@@ -212,24 +222,100 @@ static int add_rules(scmp_filter_ctx filter)
 	return err < 0 ? err : add_narrow(filter);
 }
 
-int td_sandbox_enter(void)
+/*
+ * Without memory libseccomp (2.5) crashes, never returns, or makes a filter that lacks calls. So it
+ * works in processes of its own, in two one after the other, which have to come to the same.
+ */
+
+static _Noreturn void write_filter(int fd)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int err = filter ? 0 : -ENOMEM;
+	scmp_filter_ctx filter;
+	int err;
+
+	close(STDERR_FILENO); /* what its faults make the C library say is no news */
+	alarm(MAKING_LIMIT_S);
+	filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	err = filter ? add_rules(filter) : -ENOMEM;
+	if (err == 0)
+		err = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+	if (err == 0)
+		err = seccomp_export_bpf(filter, fd);
+	_exit(-err);
+}
+
+/* All that there is; its size, or -errno. */
+static ssize_t read_all(int fd, void *to, size_t capacity)
+{
+	size_t used = 0;
+	ssize_t size = 1;
+
+	while (size > 0 && used < capacity) {
+		size = read(fd, (char *)to + used, capacity - used);
+		if (size < 0 && errno != EINTR)
+			return -errno;
+		used += size > 0 ? (size_t)size : 0;
+		if (size < 0)
+			size = 1;
+	}
+	return (ssize_t)used;
+}
+
+/* 0, or -errno of what the child could not do; -ENOMEM: it did not end by itself. */
+static int wait_for(pid_t child)
+{
+	int status;
+
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? -WEXITSTATUS(status) : -ENOMEM;
+}
+
+/* The size of the filter, or -errno. */
+static ssize_t make_filter(struct sock_filter to[static BPF_MAXINSNS])
+{
+	int ends[2], err;
+	ssize_t size;
+	pid_t child;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	child = fork();
+	err = child < 0 ? -errno : 0;
+	if (child == 0)
+		write_filter(ends[1]);
+	close(ends[1]);
+	size = read_all(ends[0], to, BPF_MAXINSNS * sizeof(*to));
+	close(ends[0]);
+	if (child > 0)
+		err = wait_for(child);
+	return err < 0 ? err : size;
+}
+
+static int load(struct sock_filter *filter, size_t size)
+{
+	const struct sock_fprog program = { (unsigned short)(size / sizeof(*filter)), filter };
 
 	/* A change of user forbids it, and the search for leaks is done by a process apart. */
 	if (TD_SANITIZED && prctl(PR_SET_DUMPABLE, 1) < 0)
-		err = -errno;
-	if (err == 0)
-		err = add_rules(filter);
-	if (err == 0)
-		err = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+		return -errno;
 	/* For every thread that there is. */
-	if (err == 0)
-		err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-	if (err == 0)
-		err = seccomp_load(filter);
-	if (filter)
-		seccomp_release(filter);
-	return err;
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
+		return -errno;
+	return 0;
+}
+
+int td_sandbox_enter(void)
+{
+	struct sock_filter filter[BPF_MAXINSNS], again[BPF_MAXINSNS];
+	ssize_t size, size_again;
+
+	own_pid = getpid();
+	size = make_filter(filter);
+	size_again = size < 0 ? size : make_filter(again);
+	if (size_again < 0)
+		return (int)size_again;
+	if (size != size_again || memcmp(filter, again, (size_t)size) != 0)
+		return -ENOMEM;
+	return load(filter, (size_t)size);
 }

@@ -11,11 +11,11 @@ from programs import preloaded
 
 # enum kind in fault.c
 KINDS = ["memory", "descriptor", "epoll", "udp_send", "udp_receive", "netlink_send"]
-KINDS += ["netlink_receive", "tun_open", "tun_set", "option", "process", "thread"]
+KINDS += ["netlink_receive", "tun_open", "tun_set", "option", "process", "thread", "filter"]
 MEMORY, DESCRIPTOR, EPOLL, UDP_SEND, UDP_RECEIVE, NETLINK_SEND, NETLINK_RECEIVE = (
     1 << bit for bit in range(7)
 )
-TUN_OPEN, TUN_SET, OPTION, PROCESS, THREAD = (1 << bit for bit in range(7, 12))
+TUN_OPEN, TUN_SET, OPTION, PROCESS, THREAD, FILTER = (1 << bit for bit in range(7, 13))
 
 FULL = os.environ.get("TD_SWEEP") == "full"
 SEED = int(os.environ.get("TD_SEED", "1"))

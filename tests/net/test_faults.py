@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from fake_client import FakeClient, Refused
-from faults import DESCRIPTOR, EPOLL, FOREVER, MEMORY, NETLINK_RECEIVE, NETLINK_SEND, OPTION
+from faults import DESCRIPTOR, EPOLL, FILTER, FOREVER, MEMORY, NETLINK_RECEIVE, NETLINK_SEND, OPTION
 from faults import PROCESS, THREAD, TUN_OPEN, TUN_SET, UDP_RECEIVE, UDP_SEND, Faults, name_of, numbers
 from netlab import SLOW, wait_until
 from programs import DATAPATH
@@ -43,6 +43,7 @@ REFUSALS = [
     (OPTION, errno.EPERM),
     (PROCESS, errno.EAGAIN),
     (THREAD, errno.EAGAIN),
+    (FILTER, errno.ENOMEM),
 ]
 # Calls of these kinds that are never made.
 NO_TAP = TUN_OPEN | TUN_SET if DATAPATH == "kernel" else 0
@@ -107,7 +108,8 @@ class BrokerSweep:
 
 
 class ClientSweep:
-    without = NO_TAP | PROCESS | THREAD  # the broker's address is a number, and needs no lookup
+    # The broker's address is a number, and needs no lookup.
+    without = NO_TAP | PROCESS | THREAD | FILTER
 
     def __init__(self, world):
         self.world = world
