@@ -4,7 +4,10 @@
  * at the end: there the worker keeps all system calls, its user, and its root directory. For bench/run
  * alone.
  */
+#include <dlfcn.h>
 #include <seccomp.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int nothing;
@@ -34,15 +37,27 @@ int seccomp_attr_set(scmp_filter_ctx filter, enum scmp_filter_attr attr, uint32_
 	return 0;
 }
 
-int seccomp_load(const scmp_filter_ctx filter)
+int seccomp_export_bpf(const scmp_filter_ctx filter, int fd)
 {
-	(void)filter;
+	(void)filter, (void)fd;
 	return 0;
 }
 
-void seccomp_release(scmp_filter_ctx filter)
+long syscall(long number, ...)
 {
-	(void)filter;
+	static long (*real)(long, ...);
+	long args[6];
+	va_list list;
+
+	if (number == SYS_seccomp)
+		return 0;
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "syscall");
+	va_start(list, number);
+	for (int i = 0; i < 6; i++)
+		args[i] = va_arg(list, long);
+	va_end(list);
+	return real(number, args[0], args[1], args[2], args[3], args[4], args[5]);
 }
 
 int setresuid(uid_t real, uid_t effective, uid_t saved)
