@@ -107,9 +107,9 @@ static inline bool td_msg_is_control(const uint8_t *bytes, size_t size)
 }
 
 /*
- * Parses a datagram, which must live as long as msg: the UUID of a PREPARE points there. 0; -EBADMSG: not a whole message of this
- * protocol, version and sender; -ENOMSG: one of a type that we do not know. In both cases: drop it
- * and count it.
+ * Parses a datagram, which must live as long as msg: the UUID of a PREPARE points there. 0;
+ * -EBADMSG: not a whole message of this protocol, version and sender; -ENOMSG: one of a type that we
+ * do not know. In both cases: drop it and count it.
  */
 int td_msg_parse(struct td_msg *msg, enum td_sender from, const uint8_t *bytes, size_t size)
 	__attribute__((warn_unused_result));
