@@ -76,7 +76,8 @@ static void make_tunnel(struct raw *raw, uint32_t number, const struct td_addr *
 	done(raw, STEP_SOCKET, td_udp_connect_from(&udp, &raw->listener, &flow, NULL));
 	done(raw, STEP_TUNNEL, td_l2tp_tunnel_create(&raw->l2tp, &info, udp.fd));
 	done(raw, STEP_SESSION, td_l2tp_session_create(&raw->l2tp, &info));
-	done(raw, STEP_LINK, td_rtnl_start(&raw->rtnl, info.ifname, MTU));
+	done(raw, STEP_LINK,
+	     td_rtnl_start(&raw->rtnl, td_rtnl_ifindex(&raw->rtnl, info.ifname), MTU));
 }
 
 static void print(const struct raw *raw, uint32_t count, int64_t took_us)

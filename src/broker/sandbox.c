@@ -3,8 +3,7 @@
  * Files: there are none. openat() is refused rather than fatal, for the C library may look into /proc or
  * /sys at any time, and does without.
  *
- * Sockets: datagrams only, and no netlink, whose sockets have all been opened before. The one of
- * AF_UNIX is that of if_nametoindex(); without a file system it leads nowhere.
+ * Sockets: datagrams over IP only; those of netlink and of AF_UNIX have all been opened before.
  */
 #include "broker/sandbox.h"
 
@@ -135,13 +134,9 @@ static const struct narrow narrow[] = {
 	{ "mprotect", 1, { HAS_NOT(2, PROT_EXEC) } },
 	{ "socket", 2, { IS(0, AF_INET), DATAGRAMS } },
 	{ "socket", 2, { IS(0, AF_INET6), DATAGRAMS } },
-	{ "socket", 2, { IS(0, AF_UNIX), DATAGRAMS } },
 };
 
 #define MAKING_LIMIT_S 10
-
-/* Of the process that the filter is for. */
-static pid_t own_pid;
 
 #define COUNT(list) (sizeof(list) / sizeof((list)[0]))
 
@@ -195,8 +190,8 @@ static int add_all(scmp_filter_ctx filter, const char *const *names, size_t coun
 
 static int add_narrow(scmp_filter_ctx filter)
 {
-	/* abort() */
-	const struct narrow own = { "tgkill", 1, { IS(0, own_pid) } };
+	/* abort(). This process makes the filter for its parent. */
+	const struct narrow own = { "tgkill", 1, { IS(0, (scmp_datum_t)getppid()) } };
 	int err = add(filter, SCMP_ACT_ALLOW, &own);
 
 	for (size_t i = 0; err == 0 && i < COUNT(narrow); i++)
@@ -310,7 +305,6 @@ int td_sandbox_enter(void)
 	struct sock_filter filter[BPF_MAXINSNS], again[BPF_MAXINSNS];
 	ssize_t size, size_again;
 
-	own_pid = getpid();
 	size = make_filter(filter);
 	size_again = size < 0 ? size : make_filter(again);
 	if (size_again < 0)

@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "base/assert.h"
 #include "broker/descriptors.h"
 #include "broker/tun.h"
 #include "sys/log.h"
@@ -102,8 +103,11 @@ static void post_hook(struct worker *w, const struct td_action *action)
 	int descriptor = -1;
 
 	memset(&w->message, 0, sizeof(w->message));
-	if (action->hook != TD_HOOK_RATE_LIMITED)
+	if (action->hook != TD_HOOK_RATE_LIMITED) {
 		descriptor = put_record(w, action->handle);
+		td_assert(w->message.record.size >
+			  0); /* or the parent would let go of its descriptor */
+	}
 	w->message.hook.handle = action->handle;
 	w->message.hook.sequence = action->sequence;
 	w->message.hook.hook = action->hook;

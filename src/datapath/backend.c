@@ -2,7 +2,6 @@
 #include "datapath/backend.h"
 
 #include <errno.h>
-#include <net/if.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -145,14 +144,16 @@ int td_backend_prepare(struct td_task *task, const struct td_tunnel_info *info)
 	struct td_datapath *dp = task->dp;
 	int err;
 
-	task->ifindex = if_nametoindex(info->ifname);
+	task->ifindex = td_rtnl_ifindex(&dp->rtnl, info->ifname);
+	if (task->ifindex == 0)
+		return -ENODEV;
 	if (dp->link_up && !(TD_WITH_BROKER && dp->bridges.bridging))
-		return td_rtnl_start(&dp->rtnl, info->ifname, info->mtu);
-	err = td_rtnl_set_mtu(&dp->rtnl, info->ifname, info->mtu);
+		return td_rtnl_start(&dp->rtnl, task->ifindex, info->mtu);
+	err = td_rtnl_set_mtu(&dp->rtnl, task->ifindex, info->mtu);
 	if (TD_WITH_BROKER && err == 0 && dp->bridges.bridging)
 		err = td_bridges_join(&dp->bridges, &dp->rtnl, task->ifindex, info->mtu);
 	if (err == 0 && dp->link_up)
-		err = td_rtnl_set_up(&dp->rtnl, info->ifname);
+		err = td_rtnl_set_state(&dp->rtnl, task->ifindex, true);
 	return err;
 }
 
@@ -160,25 +161,18 @@ static void set_mtu(struct td_job *job)
 {
 	struct td_task *task = &td_backend_tunnel(job)->task;
 	struct td_datapath *dp = task->dp;
-	char ifname[IF_NAMESIZE]; /* it may have been renamed */
 
-	task->err = -ENODEV;
-	if (!if_indextoname(task->ifindex, ifname))
-		return;
 	if (TD_WITH_BROKER && dp->bridges.bridging)
 		task->err = td_bridges_set_mtu(&dp->bridges, &dp->rtnl, task->ifindex, task->value);
 	else
-		task->err = td_rtnl_set_mtu(&dp->rtnl, ifname, task->value);
+		task->err = td_rtnl_set_mtu(&dp->rtnl, task->ifindex, task->value);
 }
 
 static void set_rate(struct td_job *job)
 {
 	struct td_task *task = &td_backend_tunnel(job)->task;
-	char ifname[IF_NAMESIZE];
 
-	task->err = -ENODEV;
-	if (if_indextoname(task->ifindex, ifname))
-		task->err = td_rtnl_set_rate(&task->dp->rtnl, ifname, task->value);
+	task->err = td_rtnl_set_rate(&task->dp->rtnl, task->ifindex, task->value);
 }
 
 static void changed(struct td_tunnel *t)

@@ -165,7 +165,7 @@ static int move(struct td_bridges *bridges, struct td_rtnl *rtnl, const struct t
 	if (err == 0)
 		err = td_rtnl_set_master(rtnl, link->ifindex, 0);
 	if (err == 0)
-		err = td_rtnl_set_mtu(rtnl, link->ifname, mtu);
+		err = td_rtnl_set_mtu(rtnl, link->ifindex, mtu);
 	if (err == 0) {
 		err = td_bridges_join(bridges, rtnl, link->ifindex, mtu);
 		safe = err == 0;
@@ -189,6 +189,6 @@ int td_bridges_set_mtu(struct td_bridges *bridges, struct td_rtnl *rtnl, unsigne
 		return err;
 	if (set_of(bridging, link.mtu) == set_of(bridging, mtu) ||
 	    is_elsewhere(bridging, rtnl, link.master))
-		return td_rtnl_set_mtu(rtnl, link.ifname, mtu);
+		return td_rtnl_set_mtu(rtnl, link.ifindex, mtu);
 	return move(bridges, rtnl, &link, mtu);
 }

@@ -17,7 +17,6 @@
 #include "datapath/kernel.h"
 
 #include <errno.h>
-#include <net/if.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -38,7 +37,7 @@ static int make_interface(struct td_kernel *k, const struct td_tunnel_info *info
 
 	/* It does not say whether it was made. */
 	if (err == -ENOBUFS)
-		task->ifindex = if_nametoindex(info->ifname);
+		task->ifindex = td_rtnl_ifindex(&k->dp.rtnl, info->ifname);
 	return err < 0 ? err : td_backend_prepare(task, info);
 }
 
@@ -71,7 +70,7 @@ static void made(struct td_tunnel *base)
 	}
 	/* What was said of the interface until now had no listener. */
 	if (base->task.ifindex != 0 &&
-	    (!TD_WITH_BROKER || td_kernel_interface_exists(base->task.ifindex)))
+	    (!TD_WITH_BROKER || td_rtnl_exists(&k->dp.rtnl, base->task.ifindex)))
 		td_kernel_set_ifindex(k, t, base->task.ifindex);
 	else if (err == 0)
 		err = -ENODEV;
@@ -116,7 +115,7 @@ static void kernel_create(struct td_datapath *dp, struct td_handle handle, uint3
 	td_kernel_enter(k, t, TD_KERNEL_MAKING);
 	/* The kernel would say so itself, but then the client's socket is used up. For a broker that is
 	 * not worth asking: the kernel looks for modules of every name that is not there. */
-	err = udp->connected && if_nametoindex(info->ifname)
+	err = udp->connected && td_rtnl_ifindex(&dp->rtnl, info->ifname) != 0
 		      ? -EEXIST
 		      : td_kernel_attach(k, t, &info->flow, udp);
 	if (err < 0) {
@@ -138,7 +137,7 @@ static int adopt(struct td_kernel *k, struct td_kernel_tunnel *t,
 	if (err < 0)
 		return err;
 	/* The session is there. If its interface is not, a hook has renamed it, or moved it elsewhere. */
-	td_kernel_set_ifindex(k, t, if_nametoindex(info->ifname));
+	td_kernel_set_ifindex(k, t, td_rtnl_ifindex(&k->dp.rtnl, info->ifname));
 	return 0;
 }
 

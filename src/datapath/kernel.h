@@ -75,8 +75,6 @@ void td_kernel_undivert(struct td_tunnel *t);
 struct td_kernel_tunnel *td_kernel_at(const struct td_kernel *k, uint32_t number);
 void td_kernel_enter(struct td_kernel *k, struct td_kernel_tunnel *t, enum td_kernel_state state);
 void td_kernel_set_ifindex(struct td_kernel *k, struct td_kernel_tunnel *t, unsigned ifindex);
-/* Takes none of the kernel's slow locks. */
-bool td_kernel_interface_exists(unsigned ifindex);
 /* The place is free, then the host is told. */
 void td_kernel_finish(struct td_kernel *k, struct td_kernel_tunnel *t, int result);
 /* Removes it; done(result) when it is gone. */

@@ -10,7 +10,6 @@
  * tunnel. destroy() ends when both are gone, for until then name and id are taken.
  */
 #include <errno.h>
-#include <net/if.h>
 #include <stddef.h>
 
 #include "base/build.h"
@@ -31,13 +30,6 @@ struct td_kernel_tunnel *td_kernel_at(const struct td_kernel *k, uint32_t number
 	struct td_tunnel *t = td_backend_place(&k->dp, number);
 
 	return t->handle.generation != 0 ? (struct td_kernel_tunnel *)t : NULL;
-}
-
-bool td_kernel_interface_exists(unsigned ifindex)
-{
-	char name[IF_NAMESIZE];
-
-	return if_indextoname(ifindex, name) != NULL;
 }
 
 void td_kernel_set_ifindex(struct td_kernel *k, struct td_kernel_tunnel *t, unsigned ifindex)
@@ -226,7 +218,7 @@ void td_kernel_gone(struct td_kernel *k, unsigned ifindex, bool moved)
 
 static void look_at(struct td_kernel *k, struct td_kernel_tunnel *t)
 {
-	if (t && t->base.ifindex != 0 && !td_kernel_interface_exists(t->base.ifindex))
+	if (t && t->base.ifindex != 0 && !td_rtnl_exists(&k->dp.rtnl, t->base.ifindex))
 		gone(k, t);
 }
 

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -119,7 +118,7 @@ static void unmake(struct td_job *job)
 
 	/* In another namespace its index may be another's here. */
 	if (TD_WITH_BROKER && td_tap_device_name(task->fd, ifname) == 0 &&
-	    if_nametoindex(ifname) == task->ifindex)
+	    td_rtnl_ifindex(&task->dp->rtnl, ifname) == task->ifindex)
 		(void)!td_rtnl_delete(&task->dp->rtnl, task->ifindex);
 	close(task->fd);
 	task->fd = -1;
@@ -212,10 +211,10 @@ static int adopt(struct td_tap *tap, struct td_tap_tunnel *t, uint32_t mtu)
 
 	if (err < 0)
 		return err;
-	t->base.ifindex = if_nametoindex(ifname);
+	t->base.ifindex = td_rtnl_ifindex(&tap->dp.rtnl, ifname);
 	if (fcntl(t->fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(t->fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
-	err = td_rtnl_set_mtu(&tap->dp.rtnl, ifname, mtu);
+	err = td_rtnl_set_mtu(&tap->dp.rtnl, t->base.ifindex, mtu);
 	return err < 0 ? err : start(tap, t);
 }
 

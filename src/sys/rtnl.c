@@ -11,6 +11,7 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "core/l2tp.h"
@@ -27,30 +28,6 @@
 #define QUEUE_MAX   (32U << 20)
 #define FLOWS       256 /* of fq_codel: 17 kB for each interface; by default there are 1024 */
 
-static struct nlmsghdr *begin_link(void *buf, const char *ifname, unsigned flags)
-{
-	struct nlmsghdr *nlh = td_netlink_begin(buf, RTM_NEWLINK, 0, sizeof(struct ifinfomsg));
-	struct ifinfomsg *link = NLMSG_DATA(nlh);
-
-	link->ifi_flags = flags;
-	link->ifi_change = flags;
-	mnl_attr_put_strz(nlh, IFLA_IFNAME, ifname);
-	return nlh;
-}
-
-struct nlmsghdr *td_rtnl_build_mtu(void *buf, const char *ifname, uint32_t mtu)
-{
-	struct nlmsghdr *nlh = begin_link(buf, ifname, 0);
-
-	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
-	return nlh;
-}
-
-struct nlmsghdr *td_rtnl_build_up(void *buf, const char *ifname)
-{
-	return begin_link(buf, ifname, IFF_UP);
-}
-
 static struct nlmsghdr *begin_index(void *buf, uint16_t type, unsigned char family,
 				    unsigned ifindex)
 {
@@ -59,6 +36,14 @@ static struct nlmsghdr *begin_index(void *buf, uint16_t type, unsigned char fami
 
 	link->ifi_family = family;
 	link->ifi_index = (int)ifindex;
+	return nlh;
+}
+
+struct nlmsghdr *td_rtnl_build_mtu(void *buf, unsigned ifindex, uint32_t mtu)
+{
+	struct nlmsghdr *nlh = begin_index(buf, RTM_NEWLINK, AF_UNSPEC, ifindex);
+
+	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
 	return nlh;
 }
 
@@ -91,20 +76,20 @@ struct nlmsghdr *td_rtnl_build_isolate(void *buf, unsigned ifindex)
 	return nlh;
 }
 
-static struct nlmsghdr *begin_tc(void *buf, uint16_t type, uint16_t flags, int ifindex,
+static struct nlmsghdr *begin_tc(void *buf, uint16_t type, uint16_t flags, unsigned ifindex,
 				 uint32_t parent, uint32_t handle)
 {
 	struct nlmsghdr *nlh = td_netlink_begin(buf, type, flags, sizeof(struct tcmsg));
 	struct tcmsg *tc = NLMSG_DATA(nlh);
 
 	tc->tcm_family = AF_UNSPEC;
-	tc->tcm_ifindex = ifindex;
+	tc->tcm_ifindex = (int)ifindex;
 	tc->tcm_parent = parent;
 	tc->tcm_handle = handle;
 	return nlh;
 }
 
-struct nlmsghdr *td_rtnl_build_unshape(void *buf, int ifindex)
+struct nlmsghdr *td_rtnl_build_unshape(void *buf, unsigned ifindex)
 {
 	return begin_tc(buf, RTM_DELQDISC, 0, ifindex, TC_H_ROOT, 0);
 }
@@ -119,7 +104,7 @@ static uint32_t at_most(uint64_t value, uint32_t most)
 	return value > most ? most : (uint32_t)value;
 }
 
-struct nlmsghdr *td_rtnl_build_rate(void *buf, int ifindex, uint32_t rate_kbps)
+struct nlmsghdr *td_rtnl_build_rate(void *buf, unsigned ifindex, uint32_t rate_kbps)
 {
 	struct nlmsghdr *nlh =
 		begin_tc(buf, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, ifindex, TC_H_ROOT, ROOT);
@@ -141,7 +126,7 @@ struct nlmsghdr *td_rtnl_build_rate(void *buf, int ifindex, uint32_t rate_kbps)
 	return nlh;
 }
 
-struct nlmsghdr *td_rtnl_build_leaf(void *buf, int ifindex)
+struct nlmsghdr *td_rtnl_build_leaf(void *buf, unsigned ifindex)
 {
 	struct nlmsghdr *nlh =
 		begin_tc(buf, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, ifindex, ROOT | 1, LEAF);
@@ -169,24 +154,33 @@ static int transact(struct td_rtnl *rtnl, struct nlmsghdr *request)
 	return td_netlink_transact(&rtnl->netlink, request, NULL, NULL);
 }
 
-int td_rtnl_set_mtu(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
+unsigned td_rtnl_ifindex(const struct td_rtnl *rtnl, const char *ifname)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+	struct ifreq request = { 0 };
 
-	return transact(rtnl, td_rtnl_build_mtu(buf, ifname, mtu));
+	strncpy(request.ifr_name, ifname, sizeof(request.ifr_name) - 1);
+	return ioctl(rtnl->netlink.fd, SIOCGIFINDEX, &request) < 0 ? 0
+								   : (unsigned)request.ifr_ifindex;
 }
 
-int td_rtnl_set_up(struct td_rtnl *rtnl, const char *ifname)
+bool td_rtnl_exists(const struct td_rtnl *rtnl, unsigned ifindex)
 {
-	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+	struct ifreq request = { .ifr_ifindex = (int)ifindex };
 
-	return transact(rtnl, td_rtnl_build_up(buf, ifname));
+	return ioctl(rtnl->netlink.fd, SIOCGIFNAME, &request) == 0;
 }
 
-int td_rtnl_start(struct td_rtnl *rtnl, const char *ifname, uint32_t mtu)
+int td_rtnl_set_mtu(struct td_rtnl *rtnl, unsigned ifindex, uint32_t mtu)
 {
 	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
-	struct nlmsghdr *nlh = td_rtnl_build_up(buf, ifname);
+
+	return transact(rtnl, td_rtnl_build_mtu(buf, ifindex, mtu));
+}
+
+int td_rtnl_start(struct td_rtnl *rtnl, unsigned ifindex, uint32_t mtu)
+{
+	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
+	struct nlmsghdr *nlh = td_rtnl_build_state(buf, ifindex, true);
 
 	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
 	return transact(rtnl, nlh);
@@ -236,12 +230,6 @@ static int read_attribute(const struct nlattr *attr, void *data)
 	struct td_rtnl_link *link = data;
 
 	switch (mnl_attr_get_type(attr)) {
-	case IFLA_IFNAME:
-		if (mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) < 0 ||
-		    mnl_attr_get_payload_len(attr) > sizeof(link->ifname))
-			return MNL_CB_ERROR;
-		memcpy(link->ifname, mnl_attr_get_str(attr), mnl_attr_get_payload_len(attr));
-		break;
 	case IFLA_MTU:
 		if (mnl_attr_validate(attr, MNL_TYPE_U32) < 0)
 			return MNL_CB_ERROR;
@@ -288,7 +276,7 @@ int td_rtnl_get_link(struct td_rtnl *rtnl, unsigned ifindex, const char *ifname,
 }
 
 /* ENOENT: there is none of ours, only the device's default. */
-static int unshape(struct td_rtnl *rtnl, int ifindex)
+static int unshape(struct td_rtnl *rtnl, unsigned ifindex)
 {
 	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
 	int err = transact(rtnl, td_rtnl_build_unshape(buf, ifindex));
@@ -296,7 +284,7 @@ static int unshape(struct td_rtnl *rtnl, int ifindex)
 	return err == -ENOENT ? 0 : err;
 }
 
-static int shape(struct td_rtnl *rtnl, int ifindex, uint32_t rate_kbps)
+static int shape(struct td_rtnl *rtnl, unsigned ifindex, uint32_t rate_kbps)
 {
 	_Alignas(struct nlmsghdr) char buf[TD_NETLINK_REQUEST];
 	int err = transact(rtnl, td_rtnl_build_rate(buf, ifindex, rate_kbps));
@@ -308,13 +296,10 @@ static int shape(struct td_rtnl *rtnl, int ifindex, uint32_t rate_kbps)
 	return err == -ENOENT || err == -EEXIST ? 0 : err;
 }
 
-int td_rtnl_set_rate(struct td_rtnl *rtnl, const char *ifname, uint32_t rate_kbps)
+int td_rtnl_set_rate(struct td_rtnl *rtnl, unsigned ifindex, uint32_t rate_kbps)
 {
-	int ifindex = (int)if_nametoindex(ifname);
 	int err;
 
-	if (ifindex == 0)
-		return -errno;
 	if (rate_kbps == 0)
 		return unshape(rtnl, ifindex);
 	err = shape(rtnl, ifindex, rate_kbps);

@@ -19,7 +19,8 @@
 #include "fuzz.h"
 #include "sys/rtnl.h"
 
-#define BATCH 255
+#define LOOPBACK 1 /* its index in every namespace */
+#define BATCH    255
 
 static struct td_reader input;
 
@@ -120,15 +121,15 @@ static int ask_rtnl(uint8_t what)
 
 	switch (what) {
 	case 0:
-		return td_rtnl_set_mtu(&rtnl, "lo", 1446);
+		return td_rtnl_set_mtu(&rtnl, LOOPBACK, 1446);
 	case 1:
-		return td_rtnl_set_up(&rtnl, "lo");
+		return td_rtnl_set_state(&rtnl, LOOPBACK, true);
 	case 2:
 		return td_rtnl_stats(&rtnl, 1, &stats);
 	case 3:
 		return td_rtnl_stats_all(&rtnl, count_link, &links);
 	default:
-		return td_rtnl_set_rate(&rtnl, "lo", 1024);
+		return td_rtnl_set_rate(&rtnl, LOOPBACK, 1024);
 	}
 }
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -27,9 +26,11 @@
 
 #include "broker/sandbox.h"
 #include "sys/caps.h"
+#include "sys/rtnl.h"
 
 /* Those from before the confinement. */
 static int null_fd;
+static struct td_rtnl rtnl;
 static int talk[2]; /* of datagrams, connected with each other */
 static void *memory_page;
 
@@ -74,14 +75,13 @@ static void exchange(void)
 static void work(void)
 {
 	void *memory = malloc(1 << 20);
-	char name[IF_NAMESIZE] = "";
 	struct pollfd room = { .fd = null_fd, .events = POLLOUT };
 
 	if (!memory || write(null_fd, "x", 1) != 1 || poll(&room, 1, 0) != 1 ||
 	    fcntl(null_fd, F_SETFD, FD_CLOEXEC) < 0 ||
 	    socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) < 0 ||
-	    socket(AF_INET6, SOCK_DGRAM, 0) < 0 || if_nametoindex("lo") != 1 ||
-	    !if_indextoname(1, name) || strcmp(name, "lo") != 0)
+	    socket(AF_INET6, SOCK_DGRAM, 0) < 0 || td_rtnl_ifindex(&rtnl, "lo") != 1 ||
+	    !td_rtnl_exists(&rtnl, 1))
 		_exit(1);
 	free(memory);
 }
@@ -244,7 +244,7 @@ int main(void)
 	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	memory_page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (null_fd < 0 || memory_page == MAP_FAILED ||
-	    socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, talk) < 0)
+	    socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, talk) < 0 || td_rtnl_open(&rtnl) < 0)
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,8 @@
 #include "sys/rtnl.h"
 #include "sys/udp.h"
 
+#define LOOPBACK 1 /* its index in every namespace */
+
 static struct td_addr v4(const char *text, uint16_t port)
 {
 	struct td_addr addr = { .family = TD_FAMILY_IPV4, .port = port };
@@ -471,8 +473,8 @@ static void enter_namespace(void)
 		skip();
 	}
 	assert_int_equal(td_rtnl_open(&rtnl), 0);
-	assert_int_equal(td_rtnl_set_mtu(&rtnl, "lo", 1500), 0);
-	assert_int_equal(td_rtnl_set_up(&rtnl, "lo"), 0);
+	assert_int_equal(td_rtnl_set_mtu(&rtnl, LOOPBACK, 1500), 0);
+	assert_int_equal(td_rtnl_set_state(&rtnl, LOOPBACK, true), 0);
 	td_rtnl_close(&rtnl);
 }
 
