@@ -113,7 +113,9 @@ struct load {
 extern struct load load;
 
 /* --- load_client.c --- */
-/* From LOAD_IDLE: a fresh socket and its first request. */
+/* Its socket, unless it has one: before the clock runs, as clients elsewhere do it. 0 or -errno. */
+int load_client_open(struct load_client *c);
+/* From LOAD_IDLE: a socket and its first request. */
 void load_client_begin(struct load_client *c, struct td_time now);
 void load_client_enter(struct load_client *c, enum load_state state, struct td_time now);
 void load_client_timer(struct load_client *c, struct td_time now);

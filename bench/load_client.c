@@ -126,10 +126,14 @@ static void close_socket(struct load_client *c)
 	td_udp_close(&c->udp);
 }
 
-static int open_socket(struct load_client *c)
+int load_client_open(struct load_client *c)
 {
 	const struct td_addr source = source_of(c);
-	int err = td_udp_connect(&c->udp, &load.options.broker, &source, NULL);
+	int err;
+
+	if (c->udp.fd >= 0)
+		return 0;
+	err = td_udp_connect(&c->udp, &load.options.broker, &source, NULL);
 
 	if (err != 0)
 		return err;
@@ -155,7 +159,7 @@ static void fail(struct load_client *c, uint64_t *counter, struct td_time now)
 
 void load_client_begin(struct load_client *c, struct td_time now)
 {
-	int err = open_socket(c);
+	int err = load_client_open(c);
 
 	c->began_at = now;
 	if (err == 0) {
