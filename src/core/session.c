@@ -418,11 +418,12 @@ static void timer_up(struct td_engine *e, struct session *s, struct td_time now)
 	if (td_time_reached(s->search_at, now)) {
 		s->search_at = TD_NEVER;
 		td_pmtu_start(&s->pmtu, now);
-	}
-	if (td_time_reached(td_pmtu_deadline(&s->pmtu), now))
-		td_pmtu_tick(&s->pmtu, now);
-	if (e->config.fixed_mtu == 0)
 		td_session_drain_pmtu(e, s);
+	}
+	if (td_time_reached(td_pmtu_deadline(&s->pmtu), now)) {
+		td_pmtu_tick(&s->pmtu, now);
+		td_session_drain_pmtu(e, s);
+	}
 }
 
 void td_session_timer(struct td_engine *e, struct session *s, struct td_time now)

@@ -14,12 +14,12 @@
  *		chain input {
  *			type filter hook input priority 200
  *			ip protocol udp udp checksum != 0 udp dport set
- *				ip saddr . udp sport . ip daddr . udp dport map @in4
+ *				ip saddr . udp sport . ip daddr . udp dport map @in4 accept
  *			ip protocol udp udp checksum 0 …
  *		}
  *		chain output {
  *			type filter hook output priority -300
- *			ip protocol udp udp sport set ip saddr . udp sport map @out4
+ *			ip protocol udp udp sport set ip saddr . udp sport map @out4 accept
  *		}
  *	}
  *

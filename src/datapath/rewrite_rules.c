@@ -99,6 +99,17 @@ static void write_port(struct rule *r, uint32_t offset, bool mend_checksum)
 	nftnl_expr_set_u32(expr, NFTNL_EXPR_PAYLOAD_CSUM_OFFSET, mend_checksum ? UDP_CHECKSUM : 0);
 }
 
+/* No other rule of the chain has anything to do. */
+static void accept_packet(struct rule *r)
+{
+	struct nftnl_expr *expr = add_expr(r, "immediate");
+
+	if (!expr)
+		return;
+	nftnl_expr_set_u32(expr, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
+	nftnl_expr_set_u32(expr, NFTNL_EXPR_IMM_VERDICT, NF_ACCEPT);
+}
+
 static void begin_rule(struct rule *r, const char *table, const char *chain,
 		       const struct td_nft_family *f)
 {
@@ -142,6 +153,7 @@ static void put_input(struct td_nft_batch *batch, const char *table, const struc
 	load(&r, NFT_PAYLOAD_TRANSPORT_HEADER, UDP_DPORT, TD_NFT_PORT_SIZE);
 	look_up(&r, f->in);
 	write_port(&r, UDP_DPORT, has_checksum);
+	accept_packet(&r);
 	end_rule(&r);
 }
 
@@ -154,6 +166,7 @@ static void put_output(struct td_nft_batch *batch, const char *table, const stru
 	load(&r, NFT_PAYLOAD_TRANSPORT_HEADER, UDP_SPORT, TD_NFT_PORT_SIZE);
 	look_up(&r, f->out);
 	write_port(&r, UDP_SPORT, true);
+	accept_packet(&r);
 	end_rule(&r);
 }
 
