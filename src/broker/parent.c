@@ -17,6 +17,7 @@
 #include "broker/hook_call.h"
 #include "broker/hook_runs.h"
 #include "broker/ipc.h"
+#include "broker/kept.h"
 #include "broker/listeners.h"
 #include "broker/tun.h"
 #include "broker/worker.h"
@@ -140,55 +141,30 @@ static void run_hook(struct parent *p, const struct td_ipc_message *message)
 
 /* --- records --- */
 
-static void let_go(struct td_kept_session *kept)
+static bool record_can_be(const struct parent *p, const struct td_ipc_message *message)
 {
-	if (kept->fd >= 0)
-		close(kept->fd); /* the last descriptor: now the interface goes */
-	kept->fd = -1;
-}
-
-/* Instead of what there was. size 0: nothing. */
-static void keep_record(struct td_kept_session *kept, const uint8_t *record, uint32_t size)
-{
-	uint8_t *copy = size > 0 ? malloc(size) : NULL;
-
-	if (size > 0 && !copy)
-		td_log(TD_LOG_ERROR, "no memory for a record: a crash would end its tunnel");
-	if (copy)
-		memcpy(copy, record, size);
-	free(kept->record);
-	kept->record = copy;
-	kept->size = copy ? (uint16_t)size : 0;
-}
-
-static void forget(struct td_kept_session *kept)
-{
-	let_go(kept);
-	keep_record(kept, NULL, 0);
+	if (message->record.index < p->options->max_tunnels &&
+	    message->record.size <= TD_RECORD_MAX)
+		return true;
+	td_log(TD_LOG_ERROR, "the worker sends a record that cannot be");
+	return false;
 }
 
 static void keep(struct parent *p, const struct td_ipc_message *message, int descriptor)
 {
-	struct td_kept_session *kept;
+	if (record_can_be(p, message))
+		td_kept_put(&p->kept[message->record.index], message->record.bytes,
+			    message->record.size, message->record.holds != 0, descriptor);
+	else if (descriptor >= 0)
+		close(descriptor);
+}
 
-	if (message->record.index >= p->options->max_tunnels ||
-	    message->record.size > TD_RECORD_MAX) {
-		td_log(TD_LOG_ERROR, "the worker sends a record that cannot be");
-		if (descriptor >= 0)
-			close(descriptor);
+static void forget(struct parent *p, const struct td_ipc_message *message)
+{
+	if (!record_can_be(p, message))
 		return;
-	}
-	kept = &p->kept[message->record.index];
-	if (descriptor >= 0 || !message->record.holds || message->type == TD_IPC_FORGET)
-		let_go(kept);
-	if (descriptor >= 0)
-		kept->fd = descriptor;
-	if (message->type == TD_IPC_FORGET) {
-		keep_record(kept, NULL, 0);
-		td_hook_runs_forget(&p->runs, message->record.index);
-	} else {
-		keep_record(kept, message->record.bytes, message->record.size);
-	}
+	td_kept_forget(&p->kept[message->record.index]);
+	td_hook_runs_forget(&p->runs, message->record.index);
 }
 
 /* --- the worker --- */
@@ -210,9 +186,11 @@ static void handle_message(struct parent *p, const struct td_ipc_message *messag
 		run_hook(p, message);
 		break;
 	case TD_IPC_RECORD:
-	case TD_IPC_FORGET:
 		keep(p, message, descriptor);
 		return;
+	case TD_IPC_FORGET:
+		forget(p, message);
+		break;
 	case TD_IPC_OPEN_TUN:
 	case TD_IPC_HOOK_ENDED:
 	case TD_IPC_STOP:
@@ -470,12 +448,8 @@ static int allocate(struct parent *p)
 {
 	const uint32_t count = p->options->max_tunnels;
 
-	p->kept = calloc(count, sizeof(*p->kept));
-	if (!p->kept)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < count; i++)
-		p->kept[i].fd = -1;
-	return td_hook_runs_init(&p->runs, count);
+	p->kept = td_kept_new(count);
+	return p->kept ? td_hook_runs_init(&p->runs, count) : -ENOMEM;
 }
 
 static int open_all(struct parent *p)
@@ -512,14 +486,12 @@ static void close_all(struct parent *p)
 	if (p->hooks && !td_hooks_idle(p->hooks))
 		td_log(TD_LOG_WARNING, "hooks that still run are ended");
 	td_hooks_free(p->hooks);
-	for (uint32_t i = 0; p->kept && i < p->options->max_tunnels; i++)
-		forget(&p->kept[i]);
+	td_kept_free(p->kept, p->options->max_tunnels);
 	td_listeners_close(&p->listeners);
 	if (p->rewrite_fd >= 0)
 		close(p->rewrite_fd);
 	td_signals_fini(&p->signals, &p->loop);
 	td_loop_fini(&p->loop);
-	free(p->kept);
 	td_hook_runs_fini(&p->runs);
 }
 

@@ -8,20 +8,15 @@
 #define TD_BROKER_WORKER_H
 
 #include "broker/config.h"
+#include "broker/kept.h"
 #include "broker/listeners.h"
-
-/* A session that an earlier worker left behind. */
-struct td_kept_session {
-	int fd;          /* keeps its tunnel alive; -1: it has none (any more) */
-	uint16_t size;   /* of the record; 0: there is none */
-	uint8_t *record; /* on the heap */
-};
 
 struct td_worker_setup {
 	const struct td_broker_options *options;
 	struct td_listeners *listeners;
-	struct td_kept_session
-		*kept; /* options->max_tunnels of them; the descriptors become the worker's */
+	/* What an earlier worker left behind: options->max_tunnels places, whose descriptors become
+	 * the worker's. */
+	struct td_kept_session *kept;
 	int ipc_fd;
 	int tun_fd;     /* for td_tun_ask() */
 	int rewrite_fd; /* of td_rewrite_socket(), which outlives workers; < 0: why there is none */
