@@ -122,7 +122,12 @@ static void open_netlink(void)
 
 static void open_stream(void)
 {
-	socket(AF_UNIX, SOCK_STREAM, 0);
+	socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static void open_local(void)
+{
+	socket(AF_UNIX, SOCK_DGRAM, 0);
 }
 
 static void open_packets(void)
@@ -188,6 +193,7 @@ static void test_anything_else_is_the_end(void **state)
 	assert_killed(load_module);
 	assert_killed(open_netlink);
 	assert_killed(open_stream);
+	assert_killed(open_local);
 	assert_killed(open_packets);
 	assert_killed(type_on_a_terminal);
 	/* Sanitizers do such things. */
