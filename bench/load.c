@@ -231,6 +231,14 @@ static void open_load(void)
 }
 
 /* The status says whether every client got its tunnel and kept it. */
+/* Who gets none here tries again when it begins, and says so. */
+static void open_sockets(void)
+{
+	for (uint32_t i = 0; i < load.options.clients; i++)
+		if (load_client_open(&load.clients[i]) != 0)
+			break;
+}
+
 int main(int argc, char **argv)
 {
 	const struct load_counters *counters = &load.stats.counters;
@@ -240,10 +248,7 @@ int main(int argc, char **argv)
 	/* Clients elsewhere would not take the broker's processor at each of its replies. */
 	sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 });
 	open_load();
-	/* Without a socket it is not the end yet: a client that begins tries again, and says so. */
-	for (uint32_t i = 0; i < load.options.clients && load_client_open(&load.clients[i]) == 0;
-	     i++)
-		;
+	open_sockets();
 	load.began_at = load.phase_at = load.start_at = td_now();
 	err = td_loop_run(&load.loop);
 	if (err != 0)

@@ -134,7 +134,6 @@ int load_client_open(struct load_client *c)
 	if (c->udp.fd >= 0)
 		return 0;
 	err = td_udp_connect(&c->udp, &load.options.broker, &source, NULL);
-
 	if (err != 0)
 		return err;
 	c->watch = (struct td_watch){ .fd = c->udp.fd, .ready = client_ready };
@@ -254,6 +253,8 @@ static void answer_probe(struct load_client *c, const struct td_msg *probe)
 
 static void handle_msg(struct load_client *c, const struct td_msg *msg, struct td_time now)
 {
+	if (c->state == LOAD_IDLE)
+		return; /* for who had this port before */
 	c->heard_at = now;
 	if (msg->type == TD_MSG_COOKIE && c->state == LOAD_COOKIE) {
 		memcpy(c->cookie, msg->cookie, sizeof(c->cookie));

@@ -38,7 +38,8 @@ def raw_once(rig, clients):
     process = rig.start(rig.broker_host, "td-raw-l2tp", str(clients), ADDRESS, PORT, CLIENT_ADDRESS)
     with process:
         result = read_phase(process)
-    r.netlab.wait_until(lambda: "l2tp100-100" not in rig.broker_host.states(), 300, "its tunnels are gone")
+    r.netlab.wait_until(lambda: "l2tp100-100" not in rig.broker_host.states(), 300,
+                        "its tunnels are gone")
     time.sleep(1)
     return result
 

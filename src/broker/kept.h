@@ -27,7 +27,7 @@ void td_kept_free(struct td_kept_session *kept, uint32_t count);
  */
 void td_kept_put(struct td_kept_session *kept, const uint8_t *record, uint32_t size, bool holds,
 		 int descriptor);
-/* The interface of a tunnel goes with its last descriptor. */
+/* Record and descriptor. With its last descriptor the tunnel's interface goes. */
 void td_kept_forget(struct td_kept_session *kept);
 
 #endif

@@ -191,7 +191,7 @@ static int add_all(scmp_filter_ctx filter, const char *const *names, size_t coun
 static int add_narrow(scmp_filter_ctx filter)
 {
 	/* abort(). This process makes the filter for its parent. */
-	const struct narrow own = { "tgkill", 1, { IS(0, (scmp_datum_t)getppid()) } };
+	const struct narrow own = { "tgkill", 1, { IS(0, getppid()) } };
 	int err = add(filter, SCMP_ACT_ALLOW, &own);
 
 	for (size_t i = 0; err == 0 && i < COUNT(narrow); i++)

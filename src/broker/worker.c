@@ -105,8 +105,8 @@ static void post_hook(struct worker *w, const struct td_action *action)
 	memset(&w->message, 0, sizeof(w->message));
 	if (action->hook != TD_HOOK_RATE_LIMITED) {
 		descriptor = put_record(w, action->handle);
-		td_assert(w->message.record.size >
-			  0); /* or the parent would let go of its descriptor */
+		/* Or the parent would let go of the tunnel's descriptor. */
+		td_assert(w->message.record.size > 0);
 	}
 	w->message.hook.handle = action->handle;
 	w->message.hook.sequence = action->sequence;

@@ -68,7 +68,7 @@ struct td_datapath {
 	struct td_datapath_host host;
 	struct td_jobs *jobs, *count_jobs;
 	bool link_up;
-	struct td_rtnl rtnl; /* of the tasks */
+	struct td_rtnl rtnl; /* of the tasks; the loop asks it for indexes only */
 	struct td_datapath_counters counters;
 
 	void *tunnels;

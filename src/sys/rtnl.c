@@ -167,7 +167,7 @@ bool td_rtnl_exists(const struct td_rtnl *rtnl, unsigned ifindex)
 {
 	struct ifreq request = { .ifr_ifindex = (int)ifindex };
 
-	return ioctl(rtnl->netlink.fd, SIOCGIFNAME, &request) == 0;
+	return ioctl(rtnl->netlink.fd, SIOCGIFNAME, &request) == 0 || errno != ENODEV;
 }
 
 int td_rtnl_set_mtu(struct td_rtnl *rtnl, unsigned ifindex, uint32_t mtu)
@@ -267,6 +267,8 @@ int td_rtnl_get_link(struct td_rtnl *rtnl, unsigned ifindex, const char *ifname,
 	struct nlmsghdr *nlh = begin_index(buf, RTM_GETLINK, AF_UNSPEC, ifindex);
 	int err;
 
+	if (ifindex == 0 && !ifname)
+		return -ENODEV;
 	if (ifindex == 0)
 		mnl_attr_put_strz(nlh, IFLA_IFNAME, ifname);
 	mnl_attr_put_u32(nlh, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);

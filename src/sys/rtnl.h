@@ -2,8 +2,9 @@
 /*
  * Links, limits and changes of the network over rtnetlink (libmnl).
  *
- * The calls on td_rtnl are synchronous, wait for the kernel's RTNL lock, and return 0 or -errno as
- * the kernel answered: -ENODEV, no such interface; -EPERM, no CAP_NET_ADMIN.
+ * The calls on td_rtnl are synchronous, wait for the kernel's RTNL lock (but for the first two), and
+ * return 0 or -errno as the kernel answered: -ENODEV, no such interface, nor one of index 0; -EPERM, no
+ * CAP_NET_ADMIN.
  */
 #ifndef TD_SYS_RTNL_H
 #define TD_SYS_RTNL_H
@@ -11,7 +12,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/session_info.h"
 #include "sys/loop.h"
 #include "sys/netlink.h"
 
@@ -29,9 +29,9 @@ struct td_link_stats {
 int td_rtnl_open(struct td_rtnl *rtnl) __attribute__((warn_unused_result));
 void td_rtnl_close(struct td_rtnl *rtnl);
 /*
- * The index of the interface of that name; 0: there is none. And is there one of that index? Neither
- * takes a lock, so any thread may ask. As if_nametoindex() and if_indextoname(), but those make a
- * socket for each question, which is a tenth of what a tunnel costs.
+ * The index of the interface of that name (up to 15 bytes); 0: there is none. And is there one of that
+ * index? Neither takes one of the kernel's slow locks, and any thread may ask. if_nametoindex() and
+ * if_indextoname() make a socket for each question, which is a tenth of what a tunnel costs.
  */
 unsigned td_rtnl_ifindex(const struct td_rtnl *rtnl, const char *ifname);
 bool td_rtnl_exists(const struct td_rtnl *rtnl, unsigned ifindex);
@@ -40,7 +40,7 @@ int td_rtnl_set_mtu(struct td_rtnl *rtnl, unsigned ifindex, uint32_t mtu)
 int td_rtnl_delete(struct td_rtnl *rtnl, unsigned ifindex) __attribute__((warn_unused_result));
 int td_rtnl_set_state(struct td_rtnl *rtnl, unsigned ifindex, bool up)
 	__attribute__((warn_unused_result));
-/* Sets the MTU and it up: each request waits for the lock that all of the kernel wants. */
+/* Both at once, the MTU first: each request waits for the lock that all of the kernel wants. */
 int td_rtnl_start(struct td_rtnl *rtnl, unsigned ifindex, uint32_t mtu)
 	__attribute__((warn_unused_result));
 
@@ -50,7 +50,7 @@ struct td_rtnl_link {
 	bool is_up, is_bridge;
 };
 
-/* The interface of that index or, index 0, of that name. */
+/* The interface of that index or, index 0, of that name (which may be NULL: none). */
 int td_rtnl_get_link(struct td_rtnl *rtnl, unsigned ifindex, const char *ifname,
 		     struct td_rtnl_link *link) __attribute__((warn_unused_result));
 /* Joins the bridge of index master, and leaves another one; 0: none. -EXFULL: it has no port left. */

@@ -66,6 +66,10 @@ class Watch:
         except BlockingIOError:
             return [note for note in self.seen if note.tunnel in self.range]
 
+    def tunnels(self, command):
+        """Those that it was about, in order."""
+        return sorted(note.tunnel for note in self.notes() if note.command == command)
+
     def count(self, command):
         return sum(note.command == command for note in self.notes())
 

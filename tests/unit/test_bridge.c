@@ -292,6 +292,13 @@ static void down_when_it_cannot_leave(void **state)
 	assert_port("br0");
 }
 
+/* The interface of a tunnel that lives, but is in another namespace by now. */
+static void none_where_there_is_no_interface(void **state)
+{
+	(void)state;
+	assert_int_equal(td_bridges_set_mtu(&bridges, &rtnl, 0, 1400), -ENODEV);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -310,6 +317,7 @@ int main(void)
 		TEST(stays_where_somebody_else_put_it),
 		TEST(alone_and_up_when_it_cannot_move),
 		TEST(down_when_it_cannot_leave),
+		TEST(none_where_there_is_no_interface),
 	};
 	int failed;
 

@@ -219,6 +219,14 @@ static unsigned kind(unsigned number)
 	return messages[number]->nlmsg_type & 0xff;
 }
 
+static const uint8_t *find(const struct nlmsghdr *nlh, const char *bytes, size_t size)
+{
+	return memmem(nlh, nlh->nlmsg_len, bytes, size);
+}
+
+/* NFTA_DATA_VERDICT with NFTA_VERDICT_CODE in it: NF_ACCEPT */
+#define ACCEPT "\x0c\0\x02\x80\x08\0\x01\0\0\0\0\x01"
+
 static void table(void **state)
 {
 	static const unsigned kinds[] = {
@@ -237,6 +245,10 @@ static void table(void **state)
 	assert_int_equal(message_count, sizeof(kinds) / sizeof(kinds[0]));
 	for (unsigned i = 0; i < message_count; i++)
 		assert_int_equal(kind(i), kinds[i]);
+	/* A rule that does something ends the chain. */
+	for (unsigned i = 0; i < message_count; i++)
+		assert_int_equal(find(messages[i], ACCEPT, sizeof(ACCEPT) - 1) != NULL,
+				 kinds[i] == NFT_MSG_NEWRULE);
 	/* One that has no owner yet could not be given one. */
 	assert_int_equal(table_flags(messages[0]), 0);
 	assert_int_equal(table_flags(messages[2]), 2);
@@ -252,11 +264,6 @@ static void table(void **state)
 	take_apart();
 	assert_int_equal(message_count, 1);
 	assert_int_equal(kind(0), NFT_MSG_DELTABLE);
-}
-
-static const uint8_t *find(const struct nlmsghdr *nlh, const char *bytes, size_t size)
-{
-	return memmem(nlh, nlh->nlmsg_len, bytes, size);
 }
 
 /* Attributes in the order in which libnftnl writes them: their values are found as bytes. */
