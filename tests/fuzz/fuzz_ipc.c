@@ -223,10 +223,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	td_hook_runs_worker_died(&p.runs);
 	while (running.count > 0)
 		end_a_hook(&p, 0, 0);
-	for (uint32_t i = 0; i < TUNNELS; i++)
-		forget(&p.kept[i]);
+	td_kept_free(p.kept, TUNNELS);
 	td_loop_fini(&p.loop);
-	free(p.kept);
 	td_hook_runs_fini(&p.runs);
 	assert_int_equal(open_descriptors(), before);
 	return 0;
