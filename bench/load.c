@@ -230,7 +230,6 @@ static void open_load(void)
 	}
 }
 
-/* The status says whether every client got its tunnel and kept it. */
 /* Who gets none here tries again when it begins, and says so. */
 static void open_sockets(void)
 {
@@ -239,6 +238,7 @@ static void open_sockets(void)
 			break;
 }
 
+/* The status says whether every client got its tunnel and kept it. */
 int main(int argc, char **argv)
 {
 	const struct load_counters *counters = &load.stats.counters;

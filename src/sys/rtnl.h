@@ -31,7 +31,7 @@ void td_rtnl_close(struct td_rtnl *rtnl);
 /*
  * The index of the interface of that name (up to 15 bytes); 0: there is none. And is there one of that
  * index? Neither takes one of the kernel's slow locks, and any thread may ask. if_nametoindex() and
- * if_indextoname() make a socket for each question, which is a tenth of what a tunnel costs.
+ * if_indextoname() would make a socket for each question, which costs more than the answer.
  */
 unsigned td_rtnl_ifindex(const struct td_rtnl *rtnl, const char *ifname);
 bool td_rtnl_exists(const struct td_rtnl *rtnl, unsigned ifindex);
