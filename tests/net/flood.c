@@ -176,8 +176,9 @@ static void await_answers(unsigned open)
 
 	for (unsigned tries = 0; flood.asked - flood.answered > open;) {
 		if (poll(&answer, 1, ASK_AGAIN_MS) == 1) {
-			if (recv(flood.asking_fd, bytes, sizeof(bytes), 0) >= 0)
-				flood.answered++;
+			const ssize_t size = recv(flood.asking_fd, bytes, sizeof(bytes), 0);
+
+			flood.answered += size >= 0 && !of_tunnel(bytes, (size_t)size);
 			continue;
 		}
 		if (++tries == GIVE_UP_ASKING) {
@@ -221,6 +222,7 @@ static void send_all(void)
 	read_replies();
 }
 
+/* The port may be one that a tunnel was opened from before: its messages come as well. */
 static bool get_cookie(struct port *port)
 {
 	uint8_t question[14] = { 0x80, 0x73, 0xa7, 1, 0x01, 8 };
@@ -229,12 +231,12 @@ static bool get_cookie(struct port *port)
 
 	for (unsigned tries = 0; tries < 10; tries++) {
 		(void)!send(port->fd, question, sizeof(question), 0);
-		if (poll(&answer, 1, ASK_AGAIN_MS) != 1)
-			continue;
-		if (recv(port->fd, bytes, sizeof(bytes), 0) < 14 || bytes[4] != 1)
-			continue;
-		memcpy(port->cookie, bytes + 6, 8);
-		return true;
+		while (poll(&answer, 1, ASK_AGAIN_MS) == 1) {
+			if (recv(port->fd, bytes, sizeof(bytes), 0) < 14 || bytes[4] != 1)
+				continue;
+			memcpy(port->cookie, bytes + 6, 8);
+			return true;
+		}
 	}
 	return false;
 }
