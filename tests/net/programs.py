@@ -129,11 +129,12 @@ class Program:
             return [int(pid) for pid in children.read().split()]
 
     def private_kb(self):
-        """Private memory of the process and its children."""
+        """Memory that the process and its children have written to, and share with nobody. (Clean
+        pages are the program's file: they become private when the tests beside this one end.)"""
         total = 0
         for pid in [self.pid, *self.children()]:
             with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
-                total += sum(int(n) for n in re.findall(r"Private_\w+:\s+(\d+) kB", rollup.read()))
+                total += sum(int(n) for n in re.findall(r"Private_Dirty:\s+(\d+) kB", rollup.read()))
         return total
 
 
