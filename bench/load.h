@@ -33,6 +33,7 @@ struct load_options {
 	int64_t keepalive_us;
 	int64_t retry_us;   /* until a request is repeated */
 	int64_t give_up_us; /* a client's patience until TUNNEL */
+	uint32_t features;  /* of the clients */
 	bool old_style;     /* no tunnel id of its own, no features: release 0.2 */
 	bool churn;         /* each leaves as soon as it is up, and comes back */
 	bool quiet;         /* read established tunnels from time to time */

@@ -11,6 +11,7 @@
 
 #define SILENCE_LIMIT TD_SECONDS(60)
 #define LEAVE_LIMIT   TD_SECONDS(3) /* for the answer to our ERROR */
+#define PROBE_SIZE    1400
 #define FRAME_BYTES   60
 #define FRAME_TYPE    0x88b5 /* for local experiments: nobody answers it */
 
@@ -26,7 +27,7 @@ static void send_bytes(struct load_client *c, const void *bytes, size_t size)
 
 static void send_msg(struct load_client *c, const struct td_msg *msg)
 {
-	uint8_t bytes[TD_MSG_MAX_SIZE];
+	uint8_t bytes[PROBE_SIZE];
 
 	send_bytes(c, bytes, td_msg_put(msg, TD_FROM_CLIENT, bytes, sizeof(bytes)));
 }
@@ -44,7 +45,7 @@ static void send_prepare(struct load_client *c)
 		(uint8_t)snprintf(uuid, sizeof(uuid), "%s%u", load.options.uuid_prefix, number);
 	msg.prepare.uuid = uuid;
 	msg.prepare.tunnel_id = number + 1;
-	msg.prepare.features = TD_FEATURE_UNIQUE_SESSION_ID;
+	msg.prepare.features = load.options.features;
 	size = td_msg_put(&msg, TD_FROM_CLIENT, bytes, sizeof(bytes));
 	if (load.options.old_style) {
 		size -= 8;
@@ -60,12 +61,18 @@ static void send_error(struct load_client *c, enum td_error_reason reason)
 	send_msg(c, &msg);
 }
 
+/* Those that count data look after their MTU, too: a minute is six keepalives. */
 static void send_keepalive(struct load_client *c)
 {
-	const struct td_msg msg = { .type = TD_MSG_KEEPALIVE, .keepalive.counter = ++c->counter };
+	const bool counts = (load.options.features & TD_FEATURE_DATA_COUNTS) != 0;
+	const struct td_msg msg = { .type = TD_MSG_KEEPALIVE,
+				    .keepalive = { .counter = ++c->counter, .counted = counts } };
+	const struct td_msg probe = { .type = TD_MSG_PMTUD, .size = PROBE_SIZE };
 
 	send_msg(c, &msg);
 	load.stats.counters.keepalives_out++;
+	if (counts && c->counter % 6 == 0)
+		send_msg(c, &probe);
 }
 
 /* What the state asks for, for the first time or again. */
@@ -251,6 +258,14 @@ static void answer_probe(struct load_client *c, const struct td_msg *probe)
 	load.stats.counters.probes_in++;
 }
 
+static void tell_mtu(struct load_client *c)
+{
+	const struct td_msg msg = { .type = TD_MSG_PMTU_NTFY,
+				    .mtu = PROBE_SIZE - TD_INNER_OVERHEAD };
+
+	send_msg(c, &msg);
+}
+
 static void handle_msg(struct load_client *c, const struct td_msg *msg, struct td_time now)
 {
 	if (c->state == LOAD_IDLE)
@@ -268,6 +283,8 @@ static void handle_msg(struct load_client *c, const struct td_msg *msg, struct t
 		note_keepalive(c, now);
 	} else if (msg->type == TD_MSG_PMTUD && c->state == LOAD_UP) {
 		answer_probe(c, msg);
+	} else if (msg->type == TD_MSG_PMTUD_ACK && c->state == LOAD_UP) {
+		tell_mtu(c);
 	}
 }
 

@@ -30,6 +30,9 @@ static void usage(FILE *to)
 	      "                on SIGUSR2: as somebody who has none, and print what one took\n"
 	      "  -u PREFIX     of the UUIDs; a number follows (default load-)\n"
 	      "  -o            as old clients do it: no tunnel id, no features\n"
+	      "  -N            as ours do it: keepalives every 10 s, with counts of data; a look "
+	      "at the\n"
+	      "                MTU each minute (default: as deployed ones of 2017 and later)\n"
 	      "  -c            churn: leave when established, and come back at once\n"
 	      "  -q            quiet: read established tunnels a few times a second only, so that "
 	      "the\n"
@@ -113,6 +116,10 @@ static void take(struct load_options *o, int option, const char *value)
 			fail("longer than 32 characters", value);
 		o->uuid_prefix = value;
 		break;
+	case 'N':
+		o->features |= TD_FEATURE_DATA_COUNTS | TD_FEATURE_SPARSE_KEEPALIVES;
+		o->keepalive_us = TD_SECONDS(10);
+		break;
 	case 'o':
 		o->old_style = true;
 		break;
@@ -143,11 +150,12 @@ void load_options_parse(struct load_options *options, int argc, char **argv)
 		.sources = 1,
 		.clients = 1000,
 		.parallel = 64,
+		.features = TD_FEATURE_UNIQUE_SESSION_ID,
 		.keepalive_us = TD_SECONDS(5),
 		.retry_us = TD_SECONDS(2),
 		.give_up_us = TD_SECONDS(15),
 	};
-	while ((option = getopt(argc, argv, "n:p:r:t:k:R:g:s:S:d:b:u:ocqvh")) != -1)
+	while ((option = getopt(argc, argv, "n:p:r:t:k:R:g:s:S:d:b:u:oNcqvh")) != -1)
 		take(options, option, optarg);
 	if (optind + 2 != argc) {
 		usage(stderr);

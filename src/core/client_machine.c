@@ -31,6 +31,8 @@
 #define KEEPALIVE_US        TD_SECONDS(5)
 #define KEEPALIVE_JITTER_US TD_MS(250)
 #define KEEPALIVE_EARLY_US  TD_SECONDS(1)
+#define SPARSE_US           TD_SECONDS(10)
+#define MISSED_US           TD_SECONDS(12) /* where they are sparse: one of the broker's was lost */
 #define OFFLINE_US          TD_SECONDS(2)
 #define FAREWELL_US         TD_SECONDS(5)
 #define DOUBTS_MAX          2
@@ -73,16 +75,21 @@ static void ask_again(struct td_client *c)
 			td_machine_ask(c, i);
 }
 
+/* Where keepalives are sparse too few are left for the network to lose. So who misses one asks. */
 static void send_keepalive(struct td_client *c, struct td_time now)
 {
-	c->send |= TD_SEND_KEEPALIVE;
+	const bool sparse = (c->session.features & TD_FEATURE_SPARSE_KEEPALIVES) != 0;
+	const bool missed = td_time_since(c->silent_at, now) <= SILENCE_US - MISSED_US;
+	const int64_t us = sparse && !missed ? SPARSE_US : KEEPALIVE_US;
+
+	c->send |= sparse && missed ? TD_SEND_CHALLENGE : TD_SEND_KEEPALIVE;
 	c->count_due = (c->session.features & TD_FEATURE_DATA_COUNTS) != 0;
 	if (c->local.mtu_failed)
 		c->session.mtu = 0; /* as if it had never been asked for */
 	c->local.mtu_failed = false;
 	if (c->local.mtu_changes > 0)
 		c->local.mtu_changes--;
-	c->again = from_now(c, now, KEEPALIVE_US - KEEPALIVE_JITTER_US, 2 * KEEPALIVE_JITTER_US);
+	c->again = from_now(c, now, us - KEEPALIVE_JITTER_US, 2 * KEEPALIVE_JITTER_US);
 }
 
 /* Sends (again) what the state is there to send. */

@@ -33,6 +33,7 @@ enum td_machine_send {
 	TD_SEND_COOKIE = 1 << 0,
 	TD_SEND_PREPARE = 1 << 1,
 	TD_SEND_KEEPALIVE = 1 << 2,
+	TD_SEND_CHALLENGE = 1 << 3,
 };
 
 struct td_local {
@@ -97,7 +98,8 @@ struct td_client {
 /* What to offer a broker; a long uuid leaves no room for a cookie. */
 static inline uint32_t td_machine_features(const struct td_client *c)
 {
-	const uint32_t features = TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COUNTS;
+	const uint32_t features = TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COUNTS |
+				  TD_FEATURE_SPARSE_KEEPALIVES;
 
 	return c->session.uuid_len > TD_CLIENT_UUID_COOKIE_MAX ? features
 							       : features | TD_FEATURE_DATA_COOKIES;

@@ -55,6 +55,9 @@ static bool put_due(struct td_client *c, struct td_msg *msg)
 		msg->keepalive.counted = c->counted;
 		msg->keepalive.data_sent = c->data_sent;
 		msg->keepalive.data_received = c->data_received;
+	} else if (c->send & TD_SEND_CHALLENGE) {
+		msg->type = TD_MSG_PMTUD;
+		msg->size = TD_MSG_CHALLENGE_SIZE;
 	} else {
 		return false;
 	}

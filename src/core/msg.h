@@ -16,6 +16,8 @@
 #define TD_MSG_MIN_SIZE 12  /* shorter ones are padded with zeros */
 #define TD_MSG_MAX_SIZE 261 /* header and 255 bytes of payload; only PMTUD is larger */
 #define TD_COOKIE_SIZE  8
+#define TD_MSG_CHALLENGE_SIZE \
+	64 /* of a PMTUD that asks whether the other end is there: bytes of UDP payload */
 #define TD_DATA_COOKIE \
 	8 /* bytes; in data packets, RFC 3931 section 4.1: not that of the handshake */
 #define TD_UUID_MAX 255
@@ -58,6 +60,7 @@ enum td_error_reason {
 #define TD_FEATURE_UNIQUE_SESSION_ID (1u << 0)
 #define TD_FEATURE_DATA_COOKIES      (1u << 16)
 #define TD_FEATURE_DATA_COUNTS       (1u << 17)
+#define TD_FEATURE_SPARSE_KEEPALIVES (1u << 18)
 
 #define TD_LIMIT_BANDWIDTH_DOWN 1
 

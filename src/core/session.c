@@ -22,9 +22,10 @@
 #define SILENCE_LIMIT   TD_SECONDS(120) /* nothing heard: the client is gone */
 #define CREATE_LIMIT    TD_SECONDS(15)  /* of the data path; by then the client has given up */
 #define KEEPALIVE_MIN   TD_MS(4650)
-#define KEEPALIVE_MAX   TD_MS(5050) /* to which the grid adds up to 200 ms */
-#define KEEPALIVE_GRID  TD_MS(200)  /* what is due together costs one turn of the shell's loop */
-#define SEARCH_MIN      TD_MS(200)  /* deployed clients need a moment after TUNNEL */
+#define KEEPALIVE_MAX   TD_MS(5050)   /* to which the grid adds up to 200 ms */
+#define KEEPALIVE_GRID  TD_MS(200)    /* what is due together costs one turn of the shell's loop */
+#define KEEPALIVE_REST  TD_SECONDS(5) /* more, where they are sparse */
+#define SEARCH_MIN      TD_MS(200)    /* deployed clients need a moment after TUNNEL */
 #define SEARCH_MAX      TD_MS(700)
 #define CHALLENGES      3
 #define CHALLENGE_PAUSE TD_SECONDS(1)
@@ -152,18 +153,20 @@ void td_session_drain_pmtu(struct td_engine *e, struct session *s)
 
 /* --- states --- */
 
-static struct td_time next_keepalive(struct td_engine *e, struct td_time now)
+static struct td_time next_keepalive(struct td_engine *e, const struct session *s,
+				     struct td_time now)
 {
-	const struct td_time at =
-		td_time_add(now, td_rng_between(&e->rng, KEEPALIVE_MIN, KEEPALIVE_MAX));
+	const bool sparse = (s->info.features & TD_FEATURE_SPARSE_KEEPALIVES) != 0;
+	const int64_t us = td_rng_between(&e->rng, KEEPALIVE_MIN, KEEPALIVE_MAX);
 
-	return td_time_round_up(at, KEEPALIVE_GRID);
+	return td_time_round_up(td_time_add(now, sparse ? us + KEEPALIVE_REST : us),
+				KEEPALIVE_GRID);
 }
 
 static void enter_up(struct td_engine *e, struct session *s, struct td_time now)
 {
 	s->heard_at = now;
-	s->keepalive_at = next_keepalive(e, now);
+	s->keepalive_at = next_keepalive(e, s, now);
 	s->challenge_at = TD_NEVER;
 	s->search_at = TD_NEVER;
 	if (e->config.fixed_mtu == 0)
@@ -406,7 +409,7 @@ static void timer_up(struct td_engine *e, struct session *s, struct td_time now)
 		return;
 	}
 	if (td_time_reached(s->keepalive_at, now)) {
-		s->keepalive_at = next_keepalive(e, now);
+		s->keepalive_at = next_keepalive(e, s, now);
 		s->keepalives++;
 		td_session_send(e, s, SEND_KEEPALIVE);
 	}

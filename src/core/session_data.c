@@ -12,8 +12,9 @@
 #include "core/l2tp.h"
 
 #define COUNT_US TD_SECONDS(15)
-#define ALL_FEATURES \
-	(TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COOKIES | TD_FEATURE_DATA_COUNTS)
+#define ALL_FEATURES                                                                       \
+	(TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COOKIES | TD_FEATURE_DATA_COUNTS | \
+	 TD_FEATURE_SPARSE_KEEPALIVES)
 
 _Static_assert(TD_DATA_COOKIE == crypto_shorthash_BYTES, "the MAC is used as it is");
 

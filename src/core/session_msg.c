@@ -4,8 +4,6 @@
 
 #include "core/engine_impl.h"
 
-#define CHALLENGE_SIZE 64 /* bytes of UDP payload */
-
 static void rx_error(struct td_engine *e, struct session *s, const struct td_msg *msg,
 		     struct td_time now)
 {
@@ -110,7 +108,7 @@ static void put(const struct session *s, unsigned what, struct td_msg *msg, stru
 		td_session_put_counts(s, msg, now);
 		break;
 	default: /* SEND_CHALLENGE */
-		*msg = (struct td_msg){ .type = TD_MSG_PMTUD, .size = CHALLENGE_SIZE };
+		*msg = (struct td_msg){ .type = TD_MSG_PMTUD, .size = TD_MSG_CHALLENGE_SIZE };
 		break;
 	}
 }

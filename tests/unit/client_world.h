@@ -10,8 +10,9 @@
 #ifndef TD_TESTS_CLIENT_WORLD_H
 #define TD_TESTS_CLIENT_WORLD_H
 
-#define ALL_FEATURES \
-	(TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COOKIES | TD_FEATURE_DATA_COUNTS)
+#define ALL_FEATURES                                                                       \
+	(TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COOKIES | TD_FEATURE_DATA_COUNTS | \
+	 TD_FEATURE_SPARSE_KEEPALIVES)
 
 #include <errno.h>
 #include <setjmp.h>
@@ -69,6 +70,7 @@ struct world_broker {
 	uint32_t tunnel_port, tunnel_slot, tunnel_id; /* port 0: no tunnel */
 	struct td_time keepalive_at;
 	uint16_t keepalives;
+	unsigned int challenges;
 	struct td_msg prepare, limit, keepalive;
 	char uuid[TD_UUID_MAX + 1]; /* of the last PREPARE */
 };
@@ -243,6 +245,7 @@ static inline void world_broker_tunnel(struct world *w, uint32_t broker, const s
 
 	switch ((int)msg->type) {
 	case TD_MSG_PMTUD:
+		b->challenges += msg->size == TD_MSG_CHALLENGE_SIZE;
 		reply.type = b->fixed_mtu ? TD_MSG_PMTU_NTFY : TD_MSG_PMTUD_ACK;
 		reply.size = b->fixed_mtu ? b->fixed_mtu : msg->size;
 		world_tell(w, broker, &reply);
@@ -279,7 +282,7 @@ static inline void world_broker_rx(struct world *w, const struct world_event *e)
 	reply = (struct td_msg){ .type = msg.type };
 	if (msg.type == TD_MSG_USAGE && !b->deaf_to_usage) {
 		assert_int_equal(msg.usage.features & ~TD_FEATURE_DATA_COOKIES,
-				 TD_FEATURE_UNIQUE_SESSION_ID | TD_FEATURE_DATA_COUNTS);
+				 ALL_FEATURES & ~TD_FEATURE_DATA_COOKIES);
 		reply.usage.load = b->load;
 		world_say(w, e->slot, e->port, &reply);
 	} else if (msg.type == TD_MSG_COOKIE) {

@@ -17,6 +17,40 @@ static void test_keepalives_and_wakeups(void **state)
 	world_run(w, TD_SECONDS(3600));
 	assert_in_range(w->broker[0].got[TD_MSG_KEEPALIVE] - before, 3600 / 6, 3600 / 4);
 	assert_true(w->wakeups <= 1800);
+	w->broker[0].has_keepalives = false;
+	w->path = 600; /* probes are lost */
+	world_run(w, TD_SECONDS(50));
+	assert_int_equal(w->broker[0].challenges, 0);
+	world_finish(w);
+}
+
+/* Half as many, and who misses one asks. */
+static void test_sparse_keepalives(void **state)
+{
+	struct world *w = world_new(1, TD_SELECT_FIRST, 34);
+	struct world_broker *b = &w->broker[0];
+	unsigned int before;
+
+	(void)state;
+	b->shares = TD_FEATURE_SPARSE_KEEPALIVES;
+	world_up(w);
+	world_run(w, TD_SECONDS(10));
+	before = b->got[TD_MSG_KEEPALIVE];
+	world_run(w, TD_SECONDS(3600));
+	assert_in_range(b->got[TD_MSG_KEEPALIVE] - before, 3600 / 11, 3600 / 9);
+	assert_int_equal(b->challenges, 0);
+	b->has_keepalives = false;
+	w->path = 600; /* probes are lost */
+	world_run(w, TD_SECONDS(3600));
+	assert_in_range(b->challenges, 3600 / 30, 3600 / 15);
+	assert_int_equal(td_client_state(w->c), TD_CLIENT_UP);
+	assert_int_equal(w->creates, 1);
+	before = b->challenges;
+	w->path = 0;
+	world_run(w, TD_SECONDS(40));
+	assert_int_equal(td_client_state(w->c), TD_CLIENT_UP);
+	world_run(w, TD_SECONDS(40));
+	assert_int_not_equal(td_client_state(w->c), TD_CLIENT_UP);
 	world_finish(w);
 }
 
@@ -265,6 +299,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keepalives_and_wakeups),
+		cmocka_unit_test(test_sparse_keepalives),
 		cmocka_unit_test(test_keepalive_goes_with_an_answer),
 		cmocka_unit_test(test_keepalive_counts),
 		cmocka_unit_test(test_limit_is_asked_for_until_acknowledged),

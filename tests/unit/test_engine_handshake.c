@@ -161,8 +161,9 @@ static void test_only_shared_features_are_echoed(void **state)
 	assert_true(client_greet(w, &c));
 	client_prepare(w, &c);
 	assert_true(client_hears(w, &c, TD_MSG_TUNNEL, &msg));
-	assert_int_equal(msg.tunnel.features,
-			 UNIQUE | TD_FEATURE_DATA_COOKIES | TD_FEATURE_DATA_COUNTS);
+	assert_int_equal(msg.tunnel.features, UNIQUE | TD_FEATURE_DATA_COOKIES |
+						      TD_FEATURE_DATA_COUNTS |
+						      TD_FEATURE_SPARSE_KEEPALIVES);
 }
 
 /* Incumbents leave the features out here, and then the two ends use different session ids. */
