@@ -133,28 +133,30 @@ def measure_idle(rig, quick):
     settle_s, window_s, windows = (4, 2, 1) if quick else (70, 60, 2)
     floor_s, floors = (2, 1) if quick else (10, 4)
     add = rig.table.add
-    for clients in (0, 100) if quick else (0, 1000, 3000):
+    many = 100 if quick else 3000
+    for clients, ours in ((0, False), (many // 3, False), (many, False), (many, True)):
+        whose = " of ours" if ours else ""
         with rig.broker() as broker:
             hold_s = settle_s + windows * window_s + 30
             load = clients and rig.start_load("-n", str(clients), "-q", "-g", "300",
-                                              "-t", str(hold_s))
+                                              "-t", str(hold_s), *(["-N"] if ours else []))
             if load:
                 check_load(read_phase(load))
                 time.sleep(settle_s)
                 used = [spent(broker, window_s) * 60000 / clients / window_s
                         for _ in range(windows)]
-                add(f"{clients:,} idle tunnels: CPU seconds per 1,000 and minute", used, 3)
+                add(f"{clients:,} idle tunnels{whose}: CPU seconds per 1,000 and minute", used, 3)
             for name, pid in zip(("parent", "worker"), broker.pids()):
-                add(f"{clients:,} tunnels: resident memory of the {name}, kB",
+                add(f"{clients:,} tunnels{whose}: resident memory of the {name}, kB",
                     [memory_kb(pid)[0]], 0)
             if load:
                 load.terminate()
                 result = read_phase(load)
                 load.communicate()
                 check_load(result)
-                add(f"{clients:,} idle tunnels: longest gap between keepalives, s",
+                add(f"{clients:,} idle tunnels{whose}: longest gap between keepalives, s",
                     [result["keepalive_gap_max_ms"] / 1000], 2)
-        if clients:
+        if clients and not ours:
             used = [floor_once(rig, clients, floor_s) * 60000 / clients / floor_s
                     for _ in range(floors)]
             add(f"td-raw-udp, {clients:,} sockets: CPU seconds per 1,000 and minute", used, 3)

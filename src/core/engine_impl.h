@@ -112,6 +112,7 @@ struct session {
 	struct td_time challenge_at; /* next challenge */
 	uint8_t challenges;          /* still to be sent */
 	uint16_t keepalives;         /* sent */
+	bool creating;               /* it is one of the engine's that are */
 	bool counting;               /* its data packets */
 	bool counted;
 	struct td_time counted_at;
@@ -183,6 +184,7 @@ struct td_engine {
 	struct limit_table by_ip_limits, by_uuid_limits;
 	struct owner queue_owner;
 
+	uint32_t creating; /* sessions that the data path makes */
 	uint32_t counting; /* sessions whose data packets are counted */
 	bool count_due;
 	struct owner counter;

@@ -27,6 +27,8 @@
 #define KEEPALIVE_REST  TD_SECONDS(5) /* more, where they are sparse */
 #define SEARCH_MIN      TD_MS(200)    /* deployed clients need a moment after TUNNEL */
 #define SEARCH_MAX      TD_MS(700)
+#define SEARCH_EACH     TD_MS(30)     /* more for each newcomer: tunnels first … */
+#define SEARCH_WAIT     TD_SECONDS(4) /* … but not longer */
 #define CHALLENGES      3
 #define CHALLENGE_PAUSE TD_SECONDS(1)
 
@@ -163,6 +165,14 @@ static struct td_time next_keepalive(struct td_engine *e, const struct session *
 				KEEPALIVE_GRID);
 }
 
+static struct td_time first_search(struct td_engine *e, struct td_time now)
+{
+	const int64_t wait_us = SEARCH_EACH * e->creating;
+
+	return td_time_add(now, td_rng_between(&e->rng, SEARCH_MIN, SEARCH_MAX) +
+					(wait_us < SEARCH_WAIT ? wait_us : SEARCH_WAIT));
+}
+
 static void enter_up(struct td_engine *e, struct session *s, struct td_time now)
 {
 	s->heard_at = now;
@@ -170,12 +180,20 @@ static void enter_up(struct td_engine *e, struct session *s, struct td_time now)
 	s->challenge_at = TD_NEVER;
 	s->search_at = TD_NEVER;
 	if (e->config.fixed_mtu == 0)
-		s->search_at = td_time_add(now, td_rng_between(&e->rng, SEARCH_MIN, SEARCH_MAX));
+		s->search_at = first_search(e, now);
 }
 
 static void release_flow(struct td_engine *e, struct session *s)
 {
 	td_index_remove(&e->by_flow, td_engine_hash_flow(e, &s->info.flow), number_of(e, s));
+}
+
+static void count_creating(struct td_engine *e, struct session *s)
+{
+	const bool creating = s->state == SESSION_CREATING;
+
+	e->creating += (uint32_t)creating - (uint32_t)s->creating;
+	s->creating = creating;
 }
 
 /* The only place that changes a session's state. */
@@ -186,6 +204,7 @@ void td_session_enter(struct td_engine *e, struct session *s, enum session_state
 	s->until = TD_NEVER;
 	s->retry_at = TD_NEVER;
 	s->path_begun = false;
+	count_creating(e, s);
 	switch (state) {
 	case SESSION_CREATING:
 		s->until = td_time_add(now, CREATE_LIMIT);

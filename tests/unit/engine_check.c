@@ -74,6 +74,7 @@ static struct engine_sums part_of(const struct session *s)
 		.used = counted(s),
 		.flows = owns_flow(s),
 		.alive = td_session_alive(s),
+		.creating = s->state == SESSION_CREATING,
 		.counting = s->counting,
 	};
 }
@@ -83,6 +84,7 @@ static void add(struct engine_sums *to, const struct engine_sums *part)
 	to->used += part->used;
 	to->flows += part->flows;
 	to->alive += part->alive;
+	to->creating += part->creating;
 	to->counting += part->counting;
 }
 
@@ -91,6 +93,7 @@ static void subtract(struct engine_sums *from, const struct engine_sums *part)
 	from->used -= part->used;
 	from->flows -= part->flows;
 	from->alive -= part->alive;
+	from->creating -= part->creating;
 	from->counting -= part->counting;
 }
 
@@ -99,6 +102,7 @@ static void check_sums(const struct td_engine *e, const struct engine_sums *sums
 	assert_int_equal(e->used, sums->used);
 	assert_int_equal(e->by_flow.count, sums->flows);
 	assert_int_equal(e->by_uuid.count, sums->alive);
+	assert_int_equal(e->creating, sums->creating);
 	assert_int_equal(e->counting, sums->counting);
 	assert_true(e->timers.count <= e->timers.capacity);
 	assert_true(e->stop_cursor <= e->config.max_tunnels);

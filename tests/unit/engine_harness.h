@@ -159,7 +159,7 @@ unsigned check_applicants(const struct td_engine *e); /* their number */
  * after check_begin(), each session that a call touched, then the rest; now and then all of it, which
  * also asserts that nothing else was touched. The caller frees parts. */
 struct engine_sums {
-	uint32_t used, flows, alive, counting;
+	uint32_t used, flows, alive, creating, counting;
 };
 struct engine_parts {
 	struct engine_sums *parts, sums;

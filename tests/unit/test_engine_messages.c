@@ -199,6 +199,39 @@ static void test_keepalives(void **state)
 			29, 31);
 }
 
+static bool probed_within(struct world *w, const struct client *c, int64_t us)
+{
+	struct td_msg msg;
+
+	for (int64_t passed = 0; passed < us; passed += TD_MS(100))
+		world_pass(w, TD_MS(100));
+	return client_hears(w, c, TD_MSG_PMTUD, &msg);
+}
+
+/* The more of them there are the longer, but not for ever. */
+static void test_the_search_waits_for_newcomers(void **state)
+{
+	struct client up[] = { client_number(0), client_number(1) };
+	struct td_engine_config config = config_for(1024);
+	struct world w;
+
+	(void)state;
+	world_start(&w, &config);
+	assert_true(client_join(&w, &up[0]));
+	assert_true(probed_within(&w, &up[0], TD_MS(800)));
+	w.path[TD_ACTION_CREATE].delay_us = HOLD;
+	for (unsigned n = 2; n < 52; n++) {
+		struct client c = client_number(n);
+
+		assert_false(client_join(&w, &c));
+	}
+	w.path[TD_ACTION_CREATE].delay_us = 0;
+	assert_true(client_join(&w, &up[1]));
+	assert_false(probed_within(&w, &up[1], TD_MS(1600)));
+	assert_true(probed_within(&w, &up[1], TD_MS(700)));
+	world_end(&w);
+}
+
 /* Whenever clients came, what is due to them is due at the same moments. */
 static void test_keepalives_meet(void **state)
 {
@@ -433,6 +466,7 @@ int main(void)
 		cmocka_unit_test(test_whatever_is_reliable_is_acknowledged),
 		cmocka_unit_test(test_garbage_changes_nothing),
 		cmocka_unit_test(test_keepalives),
+		cmocka_unit_test(test_the_search_waits_for_newcomers),
 		cmocka_unit_test(test_keepalives_meet),
 		cmocka_unit_test(test_keepalives_do_not_pile_up),
 		cmocka_unit_test(test_fixed_mtu),
