@@ -117,18 +117,45 @@ def measure_bridge(rig, quick):
 REST_MS = "200"  # of the broker between looks at its tunnels
 
 
-def floor_once(rig, clients, seconds):
+@contextlib.contextmanager
+def clients_elsewhere(rig):
+    """Real clients are on other machines, but who sends on a veth pair does the receiving as well. So
+    a processor of their own receives for them, if there is one. Yields the broker's and theirs."""
+    cpus = sorted(os.sched_getaffinity(0))
+    mask = "/sys/class/net/wan/queues/rx-0/rps_cpus"
+
+    def receive_on(cpus):
+        argv = ["sh", "-c", f"echo {sum(1 << cpu for cpu in cpus):x} >{mask}"]
+        subprocess.run(rig.client_host.command(argv), check=True)
+
+    receive_on(cpus[1:2])
+    try:
+        yield cpus[0], cpus[1 % len(cpus)]
+    finally:
+        receive_on([])
+
+
+def floor_once(rig, clients, seconds, own_cpu, their_cpu):
     """CPU seconds of a process that only sends and receives what so many keepalives are."""
-    ends = [(rig.client_host, seconds + 2, CLIENT_ADDRESS, "20000", ADDRESS, PORT),
-            (rig.broker_host, seconds, ADDRESS, PORT, CLIENT_ADDRESS, "20000")]
-    peer, own = [rig.start(host, "td-raw-udp", str(clients), str(time_s), REST_MS, *addresses)
-                 for host, time_s, *addresses in ends]
+    ends = [(rig.client_host, their_cpu, seconds + 2, CLIENT_ADDRESS, "20000", ADDRESS, PORT),
+            (rig.broker_host, own_cpu, seconds, ADDRESS, PORT, CLIENT_ADDRESS, "20000")]
+    processes = []
+    for host, cpu, time_s, *addresses in ends:
+        process = rig.start(host, "td-raw-udp", str(clients), str(time_s), REST_MS, *addresses)
+        os.sched_setaffinity(process.pid, {cpu})
+        processes.append(process)
+    peer, own = processes
     with peer, own:
         return read_phase(own)["cpu_seconds"]
 
 
 def measure_idle(rig, quick):
     """CPU, memory and punctuality while nothing happens but keepalives."""
+    with clients_elsewhere(rig) as cpus:
+        measure_idle_on(rig, quick, cpus)
+
+
+def measure_idle_on(rig, quick, cpus):
     # Each window has one confirmation of each tunnel's MTU, a minute after the last one.
     settle_s, window_s, windows = (4, 2, 1) if quick else (70, 60, 2)
     floor_s, floors = (2, 1) if quick else (10, 4)
@@ -136,11 +163,12 @@ def measure_idle(rig, quick):
     many = 100 if quick else 3000
     for clients, ours in ((0, False), (many // 3, False), (many, False), (many, True)):
         whose = " of ours" if ours else ""
-        with rig.broker() as broker:
+        with rig.broker(prefix=("taskset", "-c", str(cpus[0]))) as broker:
             hold_s = settle_s + windows * window_s + 30
             load = clients and rig.start_load("-n", str(clients), "-q", "-g", "300",
                                               "-t", str(hold_s), *(["-N"] if ours else []))
             if load:
+                os.sched_setaffinity(load.pid, {cpus[1]})
                 check_load(read_phase(load))
                 time.sleep(settle_s)
                 used = [spent(broker, window_s) * 60000 / clients / window_s
@@ -157,7 +185,7 @@ def measure_idle(rig, quick):
                 add(f"{clients:,} idle tunnels{whose}: longest gap between keepalives, s",
                     [result["keepalive_gap_max_ms"] / 1000], 2)
         if clients and not ours:
-            used = [floor_once(rig, clients, floor_s) * 60000 / clients / floor_s
+            used = [floor_once(rig, clients, floor_s, *cpus) * 60000 / clients / floor_s
                     for _ in range(floors)]
             add(f"td-raw-udp, {clients:,} sockets: CPU seconds per 1,000 and minute", used, 3)
 
