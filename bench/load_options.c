@@ -19,7 +19,7 @@ static void usage(FILE *to)
 	      "  -p PARALLEL   handshakes at a time (default 64)\n"
 	      "  -r RATE       begin so many handshakes a second at most (default: no limit)\n"
 	      "  -t SECONDS    hold the tunnels for so long, or churn (default 0)\n"
-	      "  -k SECONDS    between keepalives; 0: none (default 5)\n"
+	      "  -k SECONDS    between keepalives; 0: none (default 5; after -N, 10)\n"
 	      "  -R SECONDS    repeat a request that is not answered (default 2)\n"
 	      "  -g SECONDS    give up a handshake (default 15)\n"
 	      "  -s ADDRESS    first local address (default: the route's)\n"

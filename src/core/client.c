@@ -42,7 +42,7 @@ struct td_client *td_client_init(void *memory, const struct td_client_config *co
 struct td_time td_client_deadline(const struct td_client *c)
 {
 	struct td_time state = td_time_min(c->deadline, c->again);
-	struct td_time broker = td_time_min(c->choose_at, c->silent_at);
+	struct td_time broker = td_time_min(c->choose_at, td_time_min(c->silent_at, c->missed_at));
 	struct td_time tunnel =
 		td_time_min(td_relq_deadline(&c->limit), td_pmtu_deadline(&c->pmtu));
 

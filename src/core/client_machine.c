@@ -33,6 +33,7 @@
 #define KEEPALIVE_EARLY_US  TD_SECONDS(1)
 #define SPARSE_US           TD_SECONDS(10)
 #define MISSED_US           TD_SECONDS(12) /* where they are sparse: one of the broker's was lost */
+#define MISSED_AGAIN_US     TD_SECONDS(4)
 #define OFFLINE_US          TD_SECONDS(2)
 #define FAREWELL_US         TD_SECONDS(5)
 #define DOUBTS_MAX          2
@@ -75,21 +76,23 @@ static void ask_again(struct td_client *c)
 			td_machine_ask(c, i);
 }
 
-/* Where keepalives are sparse too few are left for the network to lose. So who misses one asks. */
+static bool sparse(const struct td_client *c)
+{
+	return (c->session.features & TD_FEATURE_SPARSE_KEEPALIVES) != 0;
+}
+
 static void send_keepalive(struct td_client *c, struct td_time now)
 {
-	const bool sparse = (c->session.features & TD_FEATURE_SPARSE_KEEPALIVES) != 0;
-	const bool missed = td_time_since(c->silent_at, now) <= SILENCE_US - MISSED_US;
-	const int64_t us = sparse && !missed ? SPARSE_US : KEEPALIVE_US;
+	const int64_t pause_us = sparse(c) ? SPARSE_US : KEEPALIVE_US;
 
-	c->send |= sparse && missed ? TD_SEND_CHALLENGE : TD_SEND_KEEPALIVE;
+	c->send |= TD_SEND_KEEPALIVE;
 	c->count_due = (c->session.features & TD_FEATURE_DATA_COUNTS) != 0;
 	if (c->local.mtu_failed)
 		c->session.mtu = 0; /* as if it had never been asked for */
 	c->local.mtu_failed = false;
 	if (c->local.mtu_changes > 0)
 		c->local.mtu_changes--;
-	c->again = from_now(c, now, us - KEEPALIVE_JITTER_US, 2 * KEEPALIVE_JITTER_US);
+	c->again = from_now(c, now, pause_us - KEEPALIVE_JITTER_US, 2 * KEEPALIVE_JITTER_US);
 }
 
 /* Sends (again) what the state is there to send. */
@@ -125,7 +128,7 @@ static void enter(struct td_client *c, enum td_client_state state, const char *w
 		  struct td_time now)
 {
 	c->state = state;
-	c->deadline = c->again = c->choose_at = c->silent_at = TD_NEVER;
+	c->deadline = c->again = c->choose_at = c->silent_at = c->missed_at = TD_NEVER;
 	c->send = 0;
 	log_state(c, why);
 	switch (state) {
@@ -394,6 +397,7 @@ void td_machine_got_counts(struct td_client *c, const struct td_msg *msg, struct
 void td_machine_heard(struct td_client *c, struct td_time now)
 {
 	c->silent_at = from_now(c, now, SILENCE_US, JITTER_US);
+	c->missed_at = sparse(c) ? td_time_add(now, MISSED_US) : TD_NEVER;
 	if (td_time_reached(c->again, td_time_add(now, KEEPALIVE_EARLY_US)))
 		send_keepalive(c, now);
 }
@@ -454,6 +458,10 @@ void td_client_tick(struct td_client *c, struct td_time now)
 		c->choose_at = TD_NEVER;
 		c->overdue = true;
 		td_machine_try_to_choose(c, now);
+	}
+	if (td_time_reached(c->missed_at, now)) {
+		c->missed_at = from_now(c, now, MISSED_AGAIN_US, KEEPALIVE_JITTER_US);
+		c->send |= TD_SEND_CHALLENGE;
 	}
 	if (td_time_reached(c->again, now))
 		repeat(c, now);

@@ -49,15 +49,15 @@ static bool put_due(struct td_client *c, struct td_msg *msg)
 		msg->type = TD_MSG_COOKIE;
 	} else if (c->send & TD_SEND_PREPARE) {
 		put_prepare(c, msg);
+	} else if (c->send & TD_SEND_CHALLENGE) {
+		msg->type = TD_MSG_PMTUD;
+		msg->size = (uint16_t)(TD_MSG_CHALLENGE_SIZE + c->keepalives++ % 16);
 	} else if (c->send & TD_SEND_KEEPALIVE) {
 		msg->type = TD_MSG_KEEPALIVE;
 		msg->keepalive.counter = c->keepalives++;
 		msg->keepalive.counted = c->counted;
 		msg->keepalive.data_sent = c->data_sent;
 		msg->keepalive.data_received = c->data_received;
-	} else if (c->send & TD_SEND_CHALLENGE) {
-		msg->type = TD_MSG_PMTUD;
-		msg->size = TD_MSG_CHALLENGE_SIZE;
 	} else {
 		return false;
 	}

@@ -112,7 +112,6 @@ struct session {
 	struct td_time challenge_at; /* next challenge */
 	uint8_t challenges;          /* still to be sent */
 	uint16_t keepalives;         /* sent */
-	bool creating;               /* it is one of the engine's that are */
 	bool counting;               /* its data packets */
 	bool counted;
 	struct td_time counted_at;

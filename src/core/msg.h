@@ -16,8 +16,8 @@
 #define TD_MSG_MIN_SIZE 12  /* shorter ones are padded with zeros */
 #define TD_MSG_MAX_SIZE 261 /* header and 255 bytes of payload; only PMTUD is larger */
 #define TD_COOKIE_SIZE  8
-#define TD_MSG_CHALLENGE_SIZE \
-	64 /* of a PMTUD that asks whether the other end is there: bytes of UDP payload */
+/* Of a PMTUD that asks whether the other end is there: bytes of UDP payload. */
+#define TD_MSG_CHALLENGE_SIZE 64
 #define TD_DATA_COOKIE \
 	8 /* bytes; in data packets, RFC 3931 section 4.1: not that of the handshake */
 #define TD_UUID_MAX 255

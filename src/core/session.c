@@ -24,11 +24,11 @@
 #define KEEPALIVE_MIN   TD_MS(4650)
 #define KEEPALIVE_MAX   TD_MS(5050)   /* to which the grid adds up to 200 ms */
 #define KEEPALIVE_GRID  TD_MS(200)    /* what is due together costs one turn of the shell's loop */
-#define KEEPALIVE_REST  TD_SECONDS(5) /* more, where they are sparse */
+#define KEEPALIVE_MORE  TD_SECONDS(5) /* where they are sparse */
 #define SEARCH_MIN      TD_MS(200)    /* deployed clients need a moment after TUNNEL */
 #define SEARCH_MAX      TD_MS(700)
-#define SEARCH_EACH     TD_MS(30)     /* more for each newcomer: tunnels first … */
-#define SEARCH_WAIT     TD_SECONDS(4) /* … but not longer */
+#define SEARCH_EACH     TD_MS(30)     /* later for each newcomer, who comes first */
+#define SEARCH_WAIT     TD_SECONDS(4) /* later at most */
 #define CHALLENGES      3
 #define CHALLENGE_PAUSE TD_SECONDS(1)
 
@@ -159,9 +159,9 @@ static struct td_time next_keepalive(struct td_engine *e, const struct session *
 				     struct td_time now)
 {
 	const bool sparse = (s->info.features & TD_FEATURE_SPARSE_KEEPALIVES) != 0;
-	const int64_t us = td_rng_between(&e->rng, KEEPALIVE_MIN, KEEPALIVE_MAX);
+	const int64_t pause_us = td_rng_between(&e->rng, KEEPALIVE_MIN, KEEPALIVE_MAX);
 
-	return td_time_round_up(td_time_add(now, sparse ? us + KEEPALIVE_REST : us),
+	return td_time_round_up(td_time_add(now, pause_us + (sparse ? KEEPALIVE_MORE : 0)),
 				KEEPALIVE_GRID);
 }
 
@@ -188,23 +188,16 @@ static void release_flow(struct td_engine *e, struct session *s)
 	td_index_remove(&e->by_flow, td_engine_hash_flow(e, &s->info.flow), number_of(e, s));
 }
 
-static void count_creating(struct td_engine *e, struct session *s)
-{
-	const bool creating = s->state == SESSION_CREATING;
-
-	e->creating += (uint32_t)creating - (uint32_t)s->creating;
-	s->creating = creating;
-}
-
 /* The only place that changes a session's state. */
 void td_session_enter(struct td_engine *e, struct session *s, enum session_state state,
 		      struct td_time now)
 {
+	e->creating -= s->state == SESSION_CREATING;
+	e->creating += state == SESSION_CREATING;
 	s->state = state;
 	s->until = TD_NEVER;
 	s->retry_at = TD_NEVER;
 	s->path_begun = false;
-	count_creating(e, s);
 	switch (state) {
 	case SESSION_CREATING:
 		s->until = td_time_add(now, CREATE_LIMIT);

@@ -93,7 +93,7 @@ static void step_broker(struct run *k)
 	b->fixed_mtu = also & 2 ? 1364 : 0;
 	b->blackholes = also >> 2 & 7;
 	b->shares = also & 64 ? TD_FEATURE_DATA_COOKIES : 0;
-	b->shares |= also & 128 ? TD_FEATURE_DATA_COUNTS : 0;
+	b->shares |= also & 128 ? TD_FEATURE_DATA_COUNTS | TD_FEATURE_SPARSE_KEEPALIVES : 0;
 	b->load = (uint16_t)(also << 8);
 	if (also & 32)
 		b->tunnel_port = 0; /* it was started again */

@@ -123,6 +123,7 @@ static void step_identity(struct run *k)
 	c->features = features % 4 ? UNIQUE : 0;
 	c->features |= features & 4 ? TD_FEATURE_DATA_COOKIES : 0;
 	c->features |= features & 8 ? TD_FEATURE_DATA_COUNTS : 0;
+	c->features |= features & 16 ? TD_FEATURE_SPARSE_KEEPALIVES : 0;
 }
 
 static struct deed *read_deed(struct run *k)

@@ -115,7 +115,9 @@ static void make_genuine(void)
 	for (unsigned n = 0; n < TUNNELS; n++) {
 		struct client c = n % 3 ? client_number(n) : client_ipv6(1, n);
 
-		c.features |= n % 2 ? TD_FEATURE_DATA_COOKIES | TD_FEATURE_DATA_COUNTS : 0;
+		if (n % 2)
+			c.features |= TD_FEATURE_DATA_COOKIES | TD_FEATURE_DATA_COUNTS |
+				      TD_FEATURE_SPARSE_KEEPALIVES;
 		assert_true(client_join(&w, &c));
 		genuine[n].size =
 			td_engine_export(w.e, client_handle(&w, &c), genuine[n].bytes, w.now);

@@ -70,7 +70,6 @@ struct world_broker {
 	uint32_t tunnel_port, tunnel_slot, tunnel_id; /* port 0: no tunnel */
 	struct td_time keepalive_at;
 	uint16_t keepalives;
-	unsigned int challenges;
 	struct td_msg prepare, limit, keepalive;
 	char uuid[TD_UUID_MAX + 1]; /* of the last PREPARE */
 };
@@ -115,6 +114,7 @@ struct world {
 	const char *why[WORLD_LOGS];
 	unsigned int states;
 	struct td_time last_sent[256];
+	unsigned int challenges; /* sent */
 };
 
 static inline struct td_addr world_addr(uint32_t broker, uint32_t index)
@@ -245,7 +245,6 @@ static inline void world_broker_tunnel(struct world *w, uint32_t broker, const s
 
 	switch ((int)msg->type) {
 	case TD_MSG_PMTUD:
-		b->challenges += msg->size == TD_MSG_CHALLENGE_SIZE;
 		reply.type = b->fixed_mtu ? TD_MSG_PMTU_NTFY : TD_MSG_PMTUD_ACK;
 		reply.size = b->fixed_mtu ? b->fixed_mtu : msg->size;
 		world_tell(w, broker, &reply);
@@ -313,6 +312,7 @@ static inline void world_transmit(struct world *w)
 		assert_true(size >= TD_MSG_MIN_SIZE);
 		w->sent++;
 		w->last_sent[type] = w->now;
+		w->challenges += type == TD_MSG_PMTUD && size < 2 * TD_MSG_CHALLENGE_SIZE;
 		world_fly(w, WORLD_TO_BROKER, s->addr.ip[1], slot, s->port, bytes, size);
 	}
 }
@@ -555,6 +555,11 @@ static inline struct td_time world_broker_time(struct world *w)
 	return first;
 }
 
+static inline int64_t world_keepalive_us(const struct world_broker *b)
+{
+	return b->shares & TD_FEATURE_SPARSE_KEEPALIVES ? TD_SECONDS(10) : TD_SECONDS(5);
+}
+
 static inline void world_broker_tick(struct world *w)
 {
 	for (uint32_t i = 0; i < WORLD_BROKERS; i++) {
@@ -563,7 +568,7 @@ static inline void world_broker_tick(struct world *w)
 		if (!b->has_keepalives || !b->tunnel_port || b->dead ||
 		    !td_time_reached(b->keepalive_at, w->now))
 			continue;
-		b->keepalive_at = td_time_add(w->now, TD_SECONDS(5));
+		b->keepalive_at = td_time_add(w->now, world_keepalive_us(b));
 		world_tell(w, i,
 			   &(struct td_msg){ .type = TD_MSG_KEEPALIVE,
 					     .keepalive.counter = b->keepalives++ });

@@ -20,38 +20,58 @@ static void test_keepalives_and_wakeups(void **state)
 	w->broker[0].has_keepalives = false;
 	w->path = 600; /* probes are lost */
 	world_run(w, TD_SECONDS(50));
-	assert_int_equal(w->broker[0].challenges, 0);
+	assert_int_equal(w->challenges, 0);
 	world_finish(w);
 }
 
-/* Half as many, and who misses one asks. */
-static void test_sparse_keepalives(void **state)
+static struct world *world_with_sparse(uint16_t fixed_mtu)
 {
 	struct world *w = world_new(1, TD_SELECT_FIRST, 34);
-	struct world_broker *b = &w->broker[0];
-	unsigned int before;
 
-	(void)state;
-	b->shares = TD_FEATURE_SPARSE_KEEPALIVES;
+	w->broker[0].shares = TD_FEATURE_SPARSE_KEEPALIVES;
+	w->broker[0].fixed_mtu = fixed_mtu;
 	world_up(w);
 	world_run(w, TD_SECONDS(10));
-	before = b->got[TD_MSG_KEEPALIVE];
+	return w;
+}
+
+static void test_sparse_keepalives(void **state)
+{
+	struct world *w = world_with_sparse(0);
+	unsigned int before = w->broker[0].got[TD_MSG_KEEPALIVE];
+
+	(void)state;
 	world_run(w, TD_SECONDS(3600));
-	assert_in_range(b->got[TD_MSG_KEEPALIVE] - before, 3600 / 11, 3600 / 9);
-	assert_int_equal(b->challenges, 0);
-	b->has_keepalives = false;
-	w->path = 600; /* probes are lost */
-	world_run(w, TD_SECONDS(3600));
-	assert_in_range(b->challenges, 3600 / 30, 3600 / 15);
-	assert_int_equal(td_client_state(w->c), TD_CLIENT_UP);
-	assert_int_equal(w->creates, 1);
-	before = b->challenges;
-	w->path = 0;
-	world_run(w, TD_SECONDS(40));
-	assert_int_equal(td_client_state(w->c), TD_CLIENT_UP);
-	world_run(w, TD_SECONDS(40));
-	assert_int_not_equal(td_client_state(w->c), TD_CLIENT_UP);
+	assert_in_range(w->broker[0].got[TD_MSG_KEEPALIVE] - before, 3600 / 11, 3600 / 9);
+	assert_int_equal(w->challenges, 0);
 	world_finish(w);
+}
+
+/* Whatever answers the question is a sign of life. */
+static void test_a_missed_keepalive(void **state)
+{
+	static const uint16_t fixed_mtus[] = { 0, 1400 };
+
+	(void)state;
+	for (unsigned int i = 0; i < 2; i++) {
+		struct world *w = world_with_sparse(fixed_mtus[i]);
+		struct td_time heard;
+
+		w->broker[0].has_keepalives = false;
+		w->path = 500; /* probes are lost */
+		world_run(w, TD_SECONDS(3600));
+		assert_in_range(w->challenges, 3600 / 13, 3600 / 12);
+		assert_int_equal(td_client_state(w->c), TD_CLIENT_UP);
+		assert_int_equal(w->creates, 1);
+		heard = w->now;
+		w->challenges = 0;
+		w->path = 0;
+		while (td_client_state(w->c) == TD_CLIENT_UP)
+			world_run(w, TD_MS(100));
+		assert_in_range(td_time_since(w->now, heard), TD_SECONDS(47), TD_SECONDS(62));
+		assert_in_range(w->challenges, 11, 13);
+		world_finish(w);
+	}
 }
 
 /* Who is woken by the broker a second before the next keepalive, or less, sends it at once. */
@@ -300,6 +320,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_keepalives_and_wakeups),
 		cmocka_unit_test(test_sparse_keepalives),
+		cmocka_unit_test(test_a_missed_keepalive),
 		cmocka_unit_test(test_keepalive_goes_with_an_answer),
 		cmocka_unit_test(test_keepalive_counts),
 		cmocka_unit_test(test_limit_is_asked_for_until_acknowledged),

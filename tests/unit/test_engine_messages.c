@@ -208,10 +208,24 @@ static bool probed_within(struct world *w, const struct client *c, int64_t us)
 	return client_hears(w, c, TD_MSG_PMTUD, &msg);
 }
 
+/* So many are there, and not yet made. */
+static void join_slowly(struct world *w, unsigned count)
+{
+	static unsigned number = 1000;
+
+	w->path[TD_ACTION_CREATE].delay_us = HOLD;
+	while (count-- > 0) {
+		struct client c = client_number(number++);
+
+		assert_false(client_join(w, &c));
+	}
+	w->path[TD_ACTION_CREATE].delay_us = 0;
+}
+
 /* The more of them there are the longer, but not for ever. */
 static void test_the_search_waits_for_newcomers(void **state)
 {
-	struct client up[] = { client_number(0), client_number(1) };
+	struct client up[] = { client_number(0), client_number(1), client_number(2) };
 	struct td_engine_config config = config_for(1024);
 	struct world w;
 
@@ -219,16 +233,14 @@ static void test_the_search_waits_for_newcomers(void **state)
 	world_start(&w, &config);
 	assert_true(client_join(&w, &up[0]));
 	assert_true(probed_within(&w, &up[0], TD_MS(800)));
-	w.path[TD_ACTION_CREATE].delay_us = HOLD;
-	for (unsigned n = 2; n < 52; n++) {
-		struct client c = client_number(n);
-
-		assert_false(client_join(&w, &c));
-	}
-	w.path[TD_ACTION_CREATE].delay_us = 0;
+	join_slowly(&w, 50);
 	assert_true(client_join(&w, &up[1]));
 	assert_false(probed_within(&w, &up[1], TD_MS(1600)));
 	assert_true(probed_within(&w, &up[1], TD_MS(700)));
+	join_slowly(&w, 250);
+	assert_true(client_join(&w, &up[2]));
+	assert_false(probed_within(&w, &up[2], TD_MS(4100)));
+	assert_true(probed_within(&w, &up[2], TD_MS(700)));
 	world_end(&w);
 }
 
