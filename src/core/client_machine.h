@@ -65,7 +65,7 @@ struct td_client {
 	struct td_time again;     /* to repeat what was sent last */
 	struct td_time choose_at;
 	struct td_time silent_at; /* the broker counts as dead */
-	struct td_time missed_at; /* one of its sparse keepalives does: it is asked */
+	struct td_time missed_at; /* … one of its sparse keepalives as lost: it is asked */
 	bool hurry;               /* a tunnel was lost: choose soon */
 	bool overdue;             /* choose_at has passed */
 	bool ending;              /* td_client_shutdown() was called */
