@@ -120,7 +120,7 @@ class ClientSweep:
     def once(self, refusal, first, what):
         self.faults.refuse(*refusal, first=first)
         client = self.world.client(self.here, env=self.faults.env)
-        if settled(client, client.up, what):
+        if settled(client, lambda: self.here.is_up(client.ifname), what):
             assert client.stop() == 0, f"{what}: {client.log()}"
         else:
             assert_clear_end(client, what)
