@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tests/net"))
 
 ADDRESS, PORT = "192.0.2.1", "8942"
 CLIENT_ADDRESS = "192.0.2.2"
+OTHER_ADDRESS = "192.0.2.3"  # of the same host
 INNER_MTU = 1446
 TEARDOWN_GROUP = "7"
 BRIDGE_PORTS = 1023
