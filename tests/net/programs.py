@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The programs under test as objects: started in a host, watched, ended by process id."""
 
+import ctypes
 import os
 import re
 import signal
@@ -13,6 +14,11 @@ BUILD = os.environ.get("TD_BUILD", os.path.join(ROOT, "build-asan"))
 CLIENT = os.path.join(BUILD, "src/client/tunneldigger")
 BROKER = os.path.join(BUILD, "src/broker/tunneldigger-broker")
 DATAPATH = os.environ.get("TD_DATAPATH", "tap")
+
+PR_SET_THP_DISABLE = 41  # linux/prctl.h
+# For all programs that are started from here: where huge pages are the default, the kernel makes one
+# of what a program has touched a page of, whenever it comes to it, and that would look like growth.
+ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 SANITIZER_REPORT = re.compile(r"Sanitizer|runtime error:|td_assert|assertion failed", re.I)
 
