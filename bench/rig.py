@@ -92,6 +92,16 @@ class Table:
 # --- the broker ---
 
 
+def host_pair(lab):
+    """Those of broker and clients."""
+    hosts = lab.pair()
+    # Tunnels that nobody gave an address: no router solicitations in all the measurements.
+    for host in hosts:
+        host.sysctl("net.ipv6.conf.default.disable_ipv6=1")
+    hosts[1].sysctl("net.ipv4.ip_local_port_range=1024 65535")
+    return hosts
+
+
 class Rig:
     """Two hosts on one wire and the programs in them."""
 
@@ -100,11 +110,7 @@ class Rig:
         self.directory = directory
         self.datapath = datapath
         self.chosen = None  # what the broker said about its data path
-        self.broker_host, self.client_host = lab.pair()
-        # Tunnels that nobody gave an address: no router solicitations in all the measurements.
-        for host in (self.broker_host, self.client_host):
-            host.sysctl("net.ipv6.conf.default.disable_ipv6=1")
-        self.client_host.sysctl("net.ipv4.ip_local_port_range=1024 65535")
+        self.broker_host, self.client_host = host_pair(lab)
 
     def broker(self, prefix=(), bridges=(), **settings):
         return BenchBroker(self, prefix, bridges, settings)
