@@ -72,7 +72,11 @@ void world_transmit(struct world *w)
 		assert_true(size >= TD_MSG_MIN_SIZE);
 		w->sent++;
 		w->last_sent[type] = w->now;
-		w->challenges += type == TD_MSG_PMTUD && size < 2 * TD_MSG_CHALLENGE_SIZE;
+		if (type == TD_MSG_PMTUD && size < 2 * TD_MSG_CHALLENGE_SIZE) {
+			assert_int_not_equal(size, w->challenge_size); /* no repetition */
+			w->challenge_size = size;
+			w->challenges++;
+		}
 		world_fly(w, WORLD_TO_BROKER, s->addr.ip[1], slot, s->port, bytes, size);
 	}
 }

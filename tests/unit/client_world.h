@@ -115,6 +115,7 @@ struct world {
 	unsigned int states;
 	struct td_time last_sent[256];
 	unsigned int challenges; /* sent */
+	size_t challenge_size;   /* of the last one */
 };
 
 /* --- client_world.c --- */
